@@ -1,0 +1,38 @@
+# How every target of ours is compiled.
+add_library(migrationd_options INTERFACE)
+target_compile_options(migrationd_options INTERFACE -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual)
+if(MIGRATIOND_WERROR)
+  target_compile_options(migrationd_options INTERFACE -Werror)
+endif()
+if(MIGRATIOND_THREAD_SAFETY)
+  target_compile_options(migrationd_options INTERFACE -Wthread-safety)
+endif()
+if(MIGRATIOND_SANITIZE)
+  # For generated code too: mixing instrumented and other objects hides races.
+  add_compile_options(-fsanitize=${MIGRATIOND_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${MIGRATIOND_SANITIZE})
+endif()
+
+# migrationd_library(NAME SOURCES ... LINK ... PUBLIC_LINK ...): a static library of one folder. Headers are included by their
+# path from the repository's root. LINK is private, so that a folder sees only what it names; PUBLIC_LINK is for libraries
+# whose types stand in the folder's headers.
+function(migrationd_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;PUBLIC_LINK" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE migrationd_options ${ARG_LINK} PUBLIC ${ARG_PUBLIC_LINK})
+endfunction()
+
+# migrationd_test(NAME SOURCES ... LINK ... [TIMEOUT seconds] [LABELS ...]): one test program; each of its cases is a ctest.
+function(migrationd_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE migrationd_options ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  include(GoogleTest)
+  gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()

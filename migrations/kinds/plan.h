@@ -1,0 +1,113 @@
+// From a checked definition and the facts of its table to the statements that are run on the target. Pure.
+//
+// Placeholders in the rendered SQL: $1 ... $k are the values of the lower bound, $k+1 ... $2k those of the upper bound (k key
+// columns, each cast to its type), then the definition's parameters in order. Every value is bound, every identifier quoted.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "migrationcontrol/v1/definition.pb.h"
+#include "migrations/model/key.h"
+
+namespace migrationd {
+
+struct ColumnFacts {
+  std::string name;
+  std::string type;  // format_type(atttypid, atttypmod)
+  bool not_null = false;
+  bool generated = false;
+};
+
+// What the target says of the table; found by Target::Inspect.
+struct TableFacts {
+  std::string schema;  // unquoted
+  std::string name;
+  std::int64_t oid = 0;
+  std::vector<ColumnFacts> columns;
+  std::vector<std::string> primary_key;
+  // Column lists of valid, non-partial, non-expression unique indexes over not-null columns (the primary key too).
+  std::vector<std::vector<std::string>> unique_keys;
+  double estimated_rows = 0;  // reltuples; below 0: never analysed
+};
+
+// What a kind runs. All SQL is complete except for the placeholders.
+struct MigrationPlan {
+  std::string schema;
+  std::string table;
+  std::string alias;  // unquoted
+  std::int64_t table_oid = 0;
+  std::vector<std::string> key;         // column names, unquoted
+  std::vector<KeyType> key_types;
+  std::vector<std::string> key_casts;   // the SQL type of each key column, for casts: "bigint", "uuid" ...
+  Key min_key;                          // from the definition; empty: the table's
+  Key max_key;
+  bool has_where = false;
+
+  // The work, with {{batch}} replaced; `work_first` for a lane that has no cursor yet (its lower bound is inclusive). Both
+  // take the same placeholders.
+  std::string work;
+  std::string work_first;
+  // The same for VERIFY: rows recorded in migration_control.failed_range are left out.
+  std::string verify_work;
+  std::string verify_work_first;
+  // SELECT count(*) of rows in the range that match `where`; empty without where. Same placeholders.
+  std::string count_matching;
+  std::string count_matching_first;
+  // The same, without rows recorded in migration_control.failed_range.
+  std::string count_verify;
+  std::string count_verify_first;
+  // SELECT of ARRAY[key::text, ...] of rows in the range that match `where` and are not recorded; empty without where.
+  std::string select_unchanged;
+  std::string select_unchanged_first;
+  // SELECT k columns: the key of the n-th row after the lower bound and not above the upper bound; no row when fewer are left.
+  // Placeholders: lower, upper, then $2k+1 = n (bigint, from 1). No parameters.
+  std::string next_bound;
+  std::string next_bound_first;
+  // Types of the definition's parameters, in order, and their values.
+  std::vector<std::string> parameter_types;
+  std::vector<std::string> parameter_values;
+
+  // Statements by the kind itself, before and after those of the definition (the trigger of copy_columns).
+  std::vector<std::string> prepare;
+  std::vector<std::string> cleanup;
+
+  // Digest over name, type, nullability and generation of the key columns and of every column that statement or where name:
+  // when it changes under way, the migration is HALTED with SCHEMA_CHANGED.
+  std::string column_digest;
+
+  // search_path while it runs: pg_catalog, schema of the table, the target's, pg_temp last; quoted.
+  std::string search_path;
+};
+
+struct PlanContext {
+  std::string name;                                // of the migration
+  std::map<std::string, std::string> parameters;  // bound ones
+  std::vector<std::string> target_search_path = {"public"};
+};
+
+// FAILED_PRECONDITION, precise, for what the table does not allow: no such column, a key without a unique index over not-null
+// columns, a key type that cannot be walked, no primary key where none is named, a generated source, a missing destination ...
+absl::StatusOr<MigrationPlan> MakePlan(const migrationcontrol::v1::MigrationDefinition& normalized, const TableFacts& table,
+                                       const PlanContext& context);
+
+// Table name of the definition as written ("public.\"Odd Table\""), split and unquoted; schema empty when not given.
+struct TableName {
+  std::string schema;
+  std::string name;
+};
+absl::StatusOr<TableName> ParseTableName(const std::string& text);
+// The definition's table, whatever its kind.
+std::string TableOf(const migrationcontrol::v1::MigrationDefinition& definition);
+
+// "quoted"; the one function that quotes identifiers.
+std::string QuoteIdentifier(const std::string& name);
+
+// The row range as SQL, on alias and key: exclusive or inclusive lower bound, inclusive upper.
+std::string RangePredicate(const MigrationPlan& plan, bool first);
+
+}  // namespace migrationd

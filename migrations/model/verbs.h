@@ -1,0 +1,81 @@
+// What each verb and each report of the service does to a migration: pure functions from one value to the next.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "migrations/model/migration.h"
+
+namespace migrationd {
+
+// Who asks and why; goes into the event.
+struct Caller {
+  std::string actor;
+  std::string reason;
+};
+
+// The migration afterwards, and the event to record with it. `changed` is false when the verb had nothing to do: then nothing is
+// written and the revision stays.
+struct VerbEffect {
+  Migration after;
+  bool changed = true;
+  std::string event_kind;  // TRANSITION, SETTING, DEFINITION ...
+  std::string event_from;
+  std::string event_to;
+  std::string event_reason;
+};
+
+// All of these return FAILED_PRECONDITION, naming the state and the verbs that are possible, when transition.h forbids them.
+// `now` is the control store's time.
+
+absl::StatusOr<VerbEffect> StartMigration(const Migration& migration, const Caller& caller, absl::Time now);
+
+// INVALID_ARGUMENT when `until` is not after `now`.
+absl::StatusOr<VerbEffect> PauseMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                          std::optional<absl::Time> until);
+absl::StatusOr<VerbEffect> ResumeMigration(const Migration& migration, const Caller& caller, absl::Time now);
+
+struct RetryOptions {
+  RestartFrom from = RestartFrom::kContinue;
+  bool has_where = false;           // of the definition
+  bool acknowledge_repeat = false;  // the caller accepts that rows may be done twice
+};
+// FAILED_PRECONDITION also for kStart without `where` unless acknowledged, for kContinue after CHECKPOINT_LOST or FOREIGN_CONTROL,
+// and for kAdopt when nothing foreign was found.
+absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                          const RetryOptions& options);
+absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now);
+absl::StatusOr<VerbEffect> CancelMigration(const Migration& migration, const Caller& caller, absl::Time now);
+absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Caller& caller, absl::Time now);
+
+// Only checks that Delete is possible; the store removes the row.
+absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time now);
+
+struct SizeRequest {
+  bool automatic = false;  // end the override
+  std::int32_t batch_size = 0;
+  std::int32_t sub_batch_size = 0;  // 0: keep, lowered to fit
+  std::optional<absl::Time> until;
+};
+// INVALID_ARGUMENT outside [1, max_batch_size], for a sub-batch larger than the batch, or an `until` that is not after `now`.
+absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller& caller, absl::Time now,
+                                        const SizeRequest& request);
+
+// Sizes that are in force: the override while it lasts, the definition's otherwise.
+Sizes EffectiveSizes(const Migration& migration, absl::Time now);
+
+// By the service.
+absl::StatusOr<VerbEffect> BeginMigration(const Migration& migration, const Caller& caller, absl::Time now);
+absl::StatusOr<VerbEffect> QuiesceMigration(const Migration& migration, const Caller& caller, absl::Time now);
+absl::StatusOr<VerbEffect> HaltMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                         const std::string& code, const std::string& message);
+absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                             std::int64_t accepted_rows);
+// COMPLETED, but the target's cursors went back.
+absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Caller& caller, absl::Time now);
+// Another database stands behind the target's name.
+absl::StatusOr<VerbEffect> RestartOnNewTarget(const Migration& migration, const Caller& caller, absl::Time now);
+
+}  // namespace migrationd

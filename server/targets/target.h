@@ -1,0 +1,194 @@
+// The seam to one database that is migrated. Implements the exactly-once protocol of the design, section 4:
+//
+//   The effect of a sub-batch and the move of its lane's cursor are one transaction, whose last write is a check-and-set on the
+//   lane row (epoch, token and old cursor exactly as expected). Whoever takes over first raises the epoch on the owner row and then
+//   on all lane rows, so it waits for a predecessor that is committing and sees its cursor; after that the predecessor's
+//   check-and-set matches nothing and its transaction is rolled back.
+//
+// Implementation: PostgresTarget (server/targets/postgres).
+//
+// Errors, for every method besides those named at each: DatabaseError statuses (migrations/model/failure.h), so SqlStateOf and
+// ClassifyFailure tell what to do; UNAVAILABLE for a connection that cannot be made or broke. IsCommitUnknown(status): the
+// outcome is known only after the next TakeOver. Messages hold no row values and no connection string.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "migrations/kinds/plan.h"
+#include "migrations/model/key.h"
+#include "store/control_store.h"
+
+namespace migrationd {
+
+// How the work of one migration is done on the target.
+struct LaneRange {
+  std::int32_t lane = 0;
+  Key lower;   // first lane of a pass: inclusive smallest key; empty for an empty table
+  Key cursor;  // last key done; empty: nothing done, `lower` is inclusive
+  Key upper;   // inclusive
+  std::int64_t rows = 0;  // exactly affected, over all passes of this lane number
+  std::int64_t sub_batches = 0;
+  bool done() const { return upper.empty() || cursor == upper; }
+};
+
+// A fencing claim on the target: what every write must show.
+struct FenceClaim {
+  std::string migration;  // name
+  std::int64_t epoch = 0;
+  std::string token;  // uuid
+};
+
+// What the target remembers of a migration.
+struct Checkpoint {
+  FenceClaim claim;
+  std::int32_t pass = 0;  // 0: no pass begun yet; 1: EXECUTE; 2 and up: VERIFY
+  std::vector<LaneRange> lanes;  // of the current pass
+  std::int64_t rows_total = 0;          // over all passes
+  std::int64_t sub_batches_total = 0;
+  std::int64_t unchanged_rows = 0;      // recorded with kind UNCHANGED
+  std::int64_t pass_affected = 0;       // rows affected in the current pass
+  std::optional<absl::Time> completed_at;
+  bool frozen = false;
+  std::int64_t table_oid = 0;     // 0: not recorded yet
+  std::string column_digest;
+  std::vector<std::string> steps_done;  // names of recorded steps, such as "prepare/0"
+};
+
+struct TakeOverRequest {
+  std::string migration;
+  std::string control_id;
+  std::string definition_digest;
+  std::int64_t store_epoch = 0;
+  // Only while the store's fence state is CREATING: a missing row is inserted. Otherwise a missing row is NOT_FOUND
+  // (CHECKPOINT_LOST).
+  bool may_create = false;
+  // Takes over a row of another control store, which otherwise is PERMISSION_DENIED (FOREIGN_CONTROL).
+  bool adopt = false;
+  // Forget cursors and passes (Retry FROM_START); rows counted so far are kept out of the new count.
+  bool restart = false;
+};
+
+struct SubBatchRequest {
+  Key old_cursor;      // empty: none yet
+  Key new_cursor;      // upper bound of this sub-batch, inclusive
+  Key lane_upper;      // for the look-up of the next bound
+  std::int64_t next_size = 0;  // rows of the next sub-batch; 0: do not look it up
+  bool check_where = false;    // the first non-empty sub-batch of a lane: MD002 when every matching row still matches
+};
+
+struct SubBatchResult {
+  std::int64_t affected = 0;   // rows, exactly
+  std::int64_t matched = -1;   // rows that matched `where` before (with check_where, and in VERIFY); -1: not counted
+  std::int64_t unchanged = 0;  // newly recorded as UNCHANGED (VERIFY)
+  Key next_bound;              // empty when next_size was 0; the lane's upper when fewer rows are left
+  absl::Time at = absl::InfinitePast();  // target's clock_timestamp()
+};
+
+// One lane's connection. For one thread at a time; destroyed when the lane ends. Holds no transaction between calls.
+class LaneSession {
+ public:
+  virtual ~LaneSession() = default;
+
+  // The first bound of a lane, or one after an error: the key of the size-th row after `cursor` (or from `lower`, inclusive), at
+  // most `upper`. Read only.
+  virtual absl::StatusOr<Key> FindBound(const LaneRange& range, std::int64_t size) = 0;
+
+  // Work, check-and-set and look-up of the next bound: one transaction, one message. See Checkpoint protocol above.
+  // MD001 ABORTED: fenced. MD002, MD003, MD004 as in failure.h. On any error nothing was committed, except IsCommitUnknown.
+  virtual absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) = 0;
+
+  // Cancels what runs in this session, from another thread. Safe at any time during the session's life; never blocks long.
+  virtual void Cancel() = 0;
+
+  virtual int backend_pid() const = 0;
+};
+
+struct LaneOptions {
+  FenceClaim claim;
+  LaneRange range;
+  std::int32_t pass = 1;
+  const MigrationPlan* plan = nullptr;  // outlives the call, copied as needed
+  bool synchronous_commit = false;
+  absl::Duration lock_timeout = absl::Milliseconds(500);
+  absl::Duration statement_timeout = absl::Seconds(5);
+};
+
+struct QuiesceResult {
+  absl::Time quiesced_at = absl::InfinitePast();  // target time
+  Checkpoint checkpoint;
+};
+
+struct TargetHealth {
+  bool in_recovery = false;
+  int server_version = 0;  // 150018
+  bool pooled = false;     // behind a transaction pooler
+};
+
+// One database. Thread-safe: each call uses a connection of its own or a pooled one, at most a configured number at once.
+class Target {
+ public:
+  virtual ~Target() = default;
+  virtual const std::string& name() const = 0;
+
+  // Connects, creates or upgrades the schema migration_control under a lock, and reads the identity (made when there is none and
+  // `may_create_identity`). `identity.uuid` is empty when there is none and it may not be made.
+  // FAILED_PRECONDITION: a standby; schema newer than this program; privileges missing, with the hint `migrationctl target-sql`.
+  virtual absl::StatusOr<TargetIdentity> Open(bool may_create_identity) = 0;
+  virtual absl::StatusOr<TargetHealth> Health() = 0;
+
+  // NOT_FOUND: no such table, naming it.
+  virtual absl::StatusOr<TableFacts> Inspect(const TableName& table) = 0;
+  // Parses a statement of the definition (as rendered) through the extended protocol, without running it: exactly one statement.
+  // INVALID_ARGUMENT with the database's message and position.
+  virtual absl::Status CheckStatement(const std::string& sql, const std::vector<std::string>& parameter_types,
+                                      const std::string& search_path) = 0;
+  // Runs a query of one boolean (skip_if, preflight checks), read only. INVALID_ARGUMENT when it is not that.
+  virtual absl::StatusOr<bool> AskBoolean(const std::string& sql, const std::string& search_path) = 0;
+
+  // The fence. Locks the owner row, sets epoch := greatest(epoch, store_epoch) + 1 on the row itself with a fresh token,
+  // synchronously, then updates and returns all lanes. NOT_FOUND: no row and may_create is false. PERMISSION_DENIED: the row belongs to
+  // another control store. FAILED_PRECONDITION: the row is a tombstone of Delete.
+  virtual absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) = 0;
+
+  // Records table oid and column digest for SCHEMA_CHANGED. Fenced: ABORTED (MD001).
+  virtual absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) = 0;
+
+  // Smallest and largest key now, within the plan's min and max; and inner bounds that split it into about equal `lanes` parts.
+  // Returns the ranges of the lanes: one with empty bounds for an empty table.
+  virtual absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) = 0;
+
+  // Begins a pass: replaces the lane rows by these. Fenced. Returns the checkpoint with new lanes.
+  virtual absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
+                                               const std::vector<LaneRange>& lanes) = 0;
+
+  virtual absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) = 0;
+
+  // Runs one statement of prepare or cleanup once: in one fenced transaction with the record that `step` is done. Does nothing
+  // when it is recorded already.
+  virtual absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
+                               const std::string& search_path, absl::Duration lock_timeout) = 0;
+
+  // A writing, synchronous transaction on the owner row: after OK all sub-batches of this claim are durable. With `completed`, the
+  // row says so from now on (is_completed). Fenced.
+  virtual absl::Status Barrier(const FenceClaim& claim, bool completed) = 0;
+
+  // Fences whoever owns it (an upsert, so also before anybody did), cancels their backends and waits for them to be gone, at most
+  // `wait`. After OK nothing of an earlier claim commits.
+  virtual absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) = 0;
+
+  // Leaves a tombstone, so that the name is never begun again here.
+  virtual absl::Status Forget(const std::string& migration, const std::string& control_id) = 0;
+
+  // The freeze flag of migration_control.freeze(): its reason, nullopt when not frozen.
+  virtual absl::StatusOr<std::optional<std::string>> FrozenReason() = 0;
+};
+
+}  // namespace migrationd
