@@ -1,0 +1,106 @@
+// The thin client library of the migration-control service, for other services to request and observe migrations.
+//
+//   migrationcontrol::ClientOptions options;
+//   options.address = "migrationd.infra:50051";
+//   migrationcontrol::Client client(options);
+//   absl::StatusOr<bool> done = client.IsCompleted("backfill_builds_stage_id");
+//
+// Thread-safe: one Client may be used by any number of threads; it holds one channel, which connects when first used and again when
+// it breaks.
+//
+// Errors are the codes of the service (proto/migrationcontrol/v1/migration_control.proto); each method names the ones that matter.
+// UNAVAILABLE: the server cannot be reached, or says so; DEADLINE_EXCEEDED: no answer within ClientOptions::timeout.
+//
+// Retries: reads are retried on UNAVAILABLE, with jittered back-off, within the timeout. Mutations too, and safely: every call carries a
+// request_id (made here unless given), which the server remembers for 24 h.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "migrationcontrol/v1/migration_control.pb.h"
+
+namespace migrationcontrol {
+
+struct ClientOptions {
+  std::string address = "127.0.0.1:50051";
+  // For one call, with its retries. Not for WaitUntilCompleted and Watch, which take their own.
+  absl::Duration timeout = absl::Seconds(15);
+  int max_attempts = 5;
+  absl::Duration initial_backoff = absl::Milliseconds(100);
+  absl::Duration max_backoff = absl::Seconds(2);
+};
+
+// What every mutation may carry. Empty request_id: the library makes one.
+struct CallOptions {
+  std::string reason;
+  std::string request_id;
+  std::int64_t expected_revision = 0;
+  bool validate_only = false;
+};
+
+class Client {
+ public:
+  explicit Client(ClientOptions options);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // True once every row is done and verified. NOT_FOUND: no such migration. Idempotent.
+  absl::StatusOr<bool> IsCompleted(const std::string& migration);
+  absl::StatusOr<v1::Progress> Progress(const std::string& migration);
+
+  // Returns when it is COMPLETED. FAILED_PRECONDITION when it is HALTED, CANCELLED or PAUSED, with the reason: it will not complete by
+  // itself. DEADLINE_EXCEEDED after `timeout`, still going. Survives restarts of the server meanwhile.
+  absl::Status WaitUntilCompleted(const std::string& migration, absl::Duration timeout);
+  // Returns the first state for which `done` is true; other errors as above.
+  absl::StatusOr<v1::Migration> WaitFor(const std::string& migration, absl::Duration timeout,
+                                        const std::function<bool(const v1::Migration&)>& done);
+
+  // Requests a migration of the catalogue. A known one is returned as it is. ALREADY_EXISTS: with other parameters.
+  absl::StatusOr<v1::EnqueueResponse> Enqueue(const std::string& migration,
+                                              const std::map<std::string, std::string>& parameters = {},
+                                              const CallOptions& options = {});
+  // The whole request, for inline definitions and canaries.
+  absl::StatusOr<v1::EnqueueResponse> Enqueue(v1::EnqueueRequest request);
+
+  absl::StatusOr<v1::ListResponse> List(const v1::ListRequest& request = {});
+  absl::StatusOr<v1::StatusResponse> Status(const std::string& migration);
+  absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request);
+  absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request);
+  absl::StatusOr<v1::GetDefinitionResponse> GetDefinition(const std::string& migration);
+  absl::StatusOr<v1::ValidateResponse> Validate(const v1::ValidateRequest& request);
+
+  // Calls `on_update` for each answer until it returns false or `timeout` is over; reconnects with the resume token. OK when
+  // on_update ended it.
+  absl::Status Watch(v1::WatchRequest request, absl::Duration timeout,
+                     const std::function<bool(const v1::WatchResponse&)>& on_update);
+
+  absl::StatusOr<v1::Migration> Start(const std::string& migration, const CallOptions& options = {});
+  absl::StatusOr<v1::PauseResponse> Pause(const std::string& migration, const CallOptions& options = {}, bool immediate = false,
+                                          std::optional<absl::Time> until = std::nullopt);
+  absl::StatusOr<v1::Migration> Resume(const std::string& migration, const CallOptions& options = {});
+  absl::StatusOr<v1::Migration> Retry(const std::string& migration, const CallOptions& options = {},
+                                      v1::RetryFrom from = v1::RETRY_FROM_CONTINUE, bool acknowledge_repeat = false);
+  absl::StatusOr<v1::Migration> SetBatchSize(v1::SetBatchSizeRequest request);
+  absl::StatusOr<v1::Migration> Accept(const std::string& migration, const CallOptions& options = {});
+  absl::StatusOr<v1::Migration> Cancel(const std::string& migration, const CallOptions& options = {});
+  absl::StatusOr<v1::Migration> Cleanup(const std::string& migration, const CallOptions& options = {});
+  absl::StatusOr<v1::Migration> Delete(const std::string& migration, const CallOptions& options = {});
+  absl::StatusOr<v1::FreezeInfo> Freeze(v1::FreezeRequest request);
+  absl::StatusOr<v1::FreezeInfo> Unfreeze(v1::UnfreezeRequest request);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace migrationcontrol

@@ -1,0 +1,118 @@
+// Every verb that changes something, as a plain blocking call over plain types: what the gRPC service unpacks requests for, and what
+// tests call without a network. Looks migrations up on the board, decides with migrations/model/verbs.h, writes through the control
+// store, shows the result on the board, and tells the scheduler.
+//
+// Thread-safe; calls block on databases, so never from a gRPC handler thread.
+//
+// Errors, for every method besides those named at each: NOT_FOUND and INVALID_ARGUMENT of Resolve; what the verb in verbs.h returns;
+// what ControlStore::Mutate returns.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "migrations/definition/definition.h"
+#include "migrations/model/verbs.h"
+#include "server/clock.h"
+#include "server/scheduler/board.h"
+#include "server/targets/target.h"
+#include "store/control_store.h"
+
+namespace migrationd {
+
+// What the controller asks of the scheduler. Both return at once.
+class SchedulerSignal {
+ public:
+  virtual ~SchedulerSignal() = default;
+  // Look at the store again, now.
+  virtual void Wake() = 0;
+  // A local owner must not begin another sub-batch of this migration before it has looked at the store.
+  virtual void Interrupt(MigrationId id) = 0;
+};
+
+// The configured targets by name.
+using TargetMap = std::map<std::string, std::shared_ptr<Target>>;
+
+struct ControllerOptions {
+  bool allow_inline_definitions = true;
+  // --default-start MANUAL: batched kinds that do not say otherwise wait for Start.
+  bool default_start_manual = false;
+  absl::Duration quiesce_timeout = absl::Seconds(10);  // for the backends of an immediate Pause to be gone
+};
+
+class Controller {
+ public:
+  // All referenced objects outlive the controller.
+  Controller(ControllerOptions options, ControlStore& store, Board& board, const TargetMap& targets, SchedulerSignal& scheduler,
+             Clock& clock);
+
+  absl::StatusOr<StoredMigration> Start(const std::string& migration, const MutationContext& context);
+
+  struct PauseOutcome {
+    StoredMigration migration;
+    std::optional<absl::Time> quiesced_at;
+  };
+  // Plain: answers PAUSING, or PAUSED when it was not running; the owner (or, without a live one, any scheduler) completes it.
+  // Immediate: first records the intent, then revokes on the target, then records PAUSED. UNAVAILABLE when the target cannot be
+  // reached: the state stays PAUSING.
+  absl::StatusOr<PauseOutcome> Pause(const std::string& migration, std::optional<absl::Time> until, bool immediate,
+                                     const MutationContext& context);
+  absl::StatusOr<StoredMigration> Resume(const std::string& migration, const MutationContext& context);
+  absl::StatusOr<StoredMigration> Retry(const std::string& migration, RestartFrom from, bool acknowledge_repeat,
+                                        const MutationContext& context);
+  absl::StatusOr<StoredMigration> Accept(const std::string& migration, const MutationContext& context);
+  absl::StatusOr<StoredMigration> Cancel(const std::string& migration, const MutationContext& context);
+  absl::StatusOr<StoredMigration> Cleanup(const std::string& migration, const MutationContext& context);
+  // Also leaves the tombstone on the target; UNAVAILABLE, nothing deleted, when the target cannot be reached.
+  absl::StatusOr<StoredMigration> Delete(const std::string& migration, const MutationContext& context);
+  absl::StatusOr<StoredMigration> SetBatchSize(const std::string& migration, const SizeRequest& request,
+                                               const MutationContext& context);
+
+  struct EnqueueArguments {
+    std::string migration;                // of the catalogue; or:
+    std::optional<DefinitionName> name;   // of an inline definition, with
+    migrationcontrol::v1::MigrationDefinition definition;  // normalized
+    std::map<std::string, std::string> parameters;
+    bool start = false;
+    std::int64_t pause_after_rows = 0;
+  };
+  // PERMISSION_DENIED: inline definitions are not allowed. ALREADY_EXISTS: known with other parameters or another definition, naming
+  // it. INVALID_ARGUMENT: parameters, unknown target (naming the known ones).
+  absl::StatusOr<RegisterResult> Enqueue(const EnqueueArguments& arguments, const MutationContext& context);
+
+  // Registers one file of the catalogue; used by the catalogue loader.
+  absl::StatusOr<RegisterResult> RegisterCatalogFile(const std::string& path, const DefinitionName& name,
+                                                     const migrationcontrol::v1::MigrationDefinition& definition);
+
+  absl::StatusOr<FreezeRecord> Freeze(const FreezeRecord& freeze, const MutationContext& context);
+  absl::StatusOr<FreezeRecord> Unfreeze(const std::string& target, const MutationContext& context);
+
+  // Against the target: table, key, statement. Empty: valid. UNAVAILABLE: the target is away.
+  absl::StatusOr<std::vector<DefinitionProblem>> ValidateOnTarget(const DefinitionName& name,
+                                                                  const migrationcontrol::v1::MigrationDefinition& definition);
+
+  absl::StatusOr<JobPage> ListJobs(const std::string& migration, std::int64_t before, int limit);
+  absl::StatusOr<EventPage> ListEvents(const std::string& migration, const std::vector<std::string>& kinds, std::int64_t before,
+                                       int limit);
+
+ private:
+  // Resolves, mutates, publishes, wakes.
+  absl::StatusOr<StoredMigration> Act(const std::string& migration, const MutationContext& context, const MutationFn& decide);
+  // The definition's target, or the only one. INVALID_ARGUMENT naming the known ones.
+  absl::StatusOr<std::string> TargetName(const migrationcontrol::v1::MigrationDefinition& definition) const;
+  absl::StatusOr<RegisterResult> Register(Registration registration);
+
+  const ControllerOptions options_;
+  ControlStore& store_;
+  Board& board_;
+  const TargetMap& targets_;
+  SchedulerSignal& scheduler_;
+  Clock& clock_;
+};
+
+}  // namespace migrationd

@@ -1,0 +1,139 @@
+#include "server/scheduler/board.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+
+namespace migrationd {
+namespace {
+
+constexpr std::size_t kCandidatesMax = 5;
+constexpr std::size_t kDeletedKept = 1000;
+
+// Cheap test whether a reader would see a difference.
+bool SameForReaders(const BoardEntry& a, const BoardEntry& b) {
+  const Migration& x = a.stored.migration;
+  const Migration& y = b.stored.migration;
+  return x.revision == y.revision && x.state == y.state && x.hold.kind == y.hold.kind && x.hold.reason == y.hold.reason &&
+         x.progress.rows_done == y.progress.rows_done && x.progress.batches_done == y.progress.batches_done &&
+         x.progress.sub_batches_done == y.progress.sub_batches_done && x.progress.phase == y.progress.phase &&
+         x.progress.pass == y.progress.pass && x.progress.attempts == y.progress.attempts &&
+         x.progress.unchanged_rows == y.progress.unchanged_rows &&
+         x.progress.rows_per_second == y.progress.rows_per_second && x.catalog_digest == y.catalog_digest &&
+         x.catalog_missing == y.catalog_missing && a.live.backends.size() == b.live.backends.size() &&
+         a.stored.lease.has_value() == b.stored.lease.has_value() &&
+         (!a.stored.lease.has_value() || (a.stored.lease->token == b.stored.lease->token && a.stored.lease->live == b.stored.lease->live));
+}
+
+std::string FullName(const Migration& migration) { return absl::StrCat(migration.target, "/", migration.name); }
+
+}  // namespace
+
+std::shared_ptr<const BoardSnapshot> Board::Get() const {
+  absl::MutexLock lock(&mutex_);
+  return current_;
+}
+
+void Board::Edit(const std::function<void(BoardSnapshot&)>& edit) {
+  {
+    absl::MutexLock editing(&edit_mutex_);
+    const auto before = Get();
+    auto after = std::make_shared<BoardSnapshot>(*before);
+    edit(*after);
+    after->version = before->version + 1;
+    for (auto& [id, entry] : after->migrations) {
+      const auto old = before->migrations.find(id);
+      if (old == before->migrations.end() || !SameForReaders(old->second, entry)) entry.changed = after->version;
+    }
+    for (const auto& [id, entry] : before->migrations) {
+      if (after->migrations.count(id) == 0) {
+        after->deleted[static_cast<std::int64_t>(after->version)] = FullName(entry.stored.migration);
+      }
+    }
+    while (after->deleted.size() > kDeletedKept) after->deleted.erase(after->deleted.begin());
+    absl::MutexLock lock(&mutex_);
+    current_ = std::move(after);
+  }
+  Notify();
+}
+
+void Board::Upsert(const StoredMigration& stored) {
+  Edit([&](BoardSnapshot& snapshot) {
+    BoardEntry& entry = snapshot.migrations[stored.migration.id.value];
+    // A slower reader of the store must not bring an older revision back.
+    if (entry.stored.definition == nullptr || entry.stored.migration.revision <= stored.migration.revision) entry.stored = stored;
+  });
+}
+
+void Board::Remove(MigrationId id) {
+  Edit([&](BoardSnapshot& snapshot) { snapshot.migrations.erase(id.value); });
+}
+
+std::int64_t Board::AddListener(std::function<void()> listener) {
+  absl::MutexLock lock(&listeners_mutex_);
+  listeners_[++next_listener_] = std::make_shared<std::function<void()>>(std::move(listener));
+  return next_listener_;
+}
+
+void Board::RemoveListener(std::int64_t handle) {
+  std::shared_ptr<std::function<void()>> removed;
+  {
+    absl::MutexLock lock(&listeners_mutex_);
+    const auto found = listeners_.find(handle);
+    if (found == listeners_.end()) return;
+    removed = found->second;
+    listeners_.erase(found);
+    // A call that is under way holds a reference; wait for it, so that what the listener refers to may be destroyed.
+    const auto alone = [&removed] { return removed.use_count() == 1; };
+    listeners_mutex_.Await(absl::Condition(&alone));
+  }
+}
+
+void Board::Notify() {
+  std::vector<std::shared_ptr<std::function<void()>>> listeners;
+  {
+    absl::MutexLock lock(&listeners_mutex_);
+    for (const auto& [handle, listener] : listeners_) listeners.push_back(listener);
+  }
+  for (const auto& listener : listeners) (*listener)();
+  // Dropped under the lock, so that a RemoveListener that waits is woken.
+  absl::MutexLock lock(&listeners_mutex_);
+  listeners.clear();
+}
+
+absl::StatusOr<BoardEntry> Resolve(const BoardSnapshot& snapshot, const std::string& reference) {
+  if (reference.empty()) {
+    return absl::InvalidArgumentError("migration: no migration is named; expected its name, target/name, version or file name.");
+  }
+  const std::string bare(absl::StripSuffix(reference, ".yaml"));
+  std::vector<const BoardEntry*> found;
+  std::vector<std::string> candidates;
+  for (const auto& [id, entry] : snapshot.migrations) {
+    const Migration& m = entry.stored.migration;
+    if (bare == m.name || bare == FullName(m) || bare == m.version || bare == absl::StrCat(m.version, "_", m.name)) {
+      found.push_back(&entry);
+    }
+    // Candidates: names that begin alike or contain what was asked.
+    const std::size_t start = std::min<std::size_t>(4, bare.size());
+    if (m.name.find(bare) != std::string::npos || m.name.compare(0, start, bare, 0, start) == 0) candidates.push_back(FullName(m));
+  }
+  if (found.size() == 1) return *found.front();
+  if (found.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "migration: \"", reference, "\" is ambiguous; name one of ",
+        absl::StrJoin(found, ", ", [](std::string* out, const BoardEntry* e) { out->append(FullName(e->stored.migration)); }), "."));
+  }
+  if (!snapshot.loaded) {
+    return absl::UnavailableError(absl::StrCat("The control store has not been read yet",
+                                               snapshot.store_error.empty() ? "" : ": ", snapshot.store_error, "; try again."));
+  }
+  std::sort(candidates.begin(), candidates.end());
+  if (candidates.size() > kCandidatesMax) candidates.resize(kCandidatesMax);
+  return absl::NotFoundError(absl::StrCat("There is no migration \"", reference, "\".",
+                                          candidates.empty() ? " List shows the ones there are."
+                                                             : absl::StrCat(" Near it: ", absl::StrJoin(candidates, ", "), ".")));
+}
+
+}  // namespace migrationd
