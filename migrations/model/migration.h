@@ -79,8 +79,14 @@ struct SizeOverride {
   std::optional<absl::Time> until;
 };
 
-// From where an owner that claims it next begins (Retry's `from`). Consumed by that claim.
-enum class RestartFrom { kContinue, kStart, kAdopt };
+// From where an owner that claims it next begins. Set by Retry, consumed by that claim.
+enum class RestartFrom {
+  kContinue,
+  kStart,      // from the first row
+  kAdopt,      // take over another control store's checkpoint
+  kRecheck,    // after ROWS_LEFT: forget the rows recorded as unchanged and look at them again in a new pass
+  kNewSchema,  // after SCHEMA_CHANGED: the table as it is now is right
+};
 
 // How far one lane is.
 struct LaneProgress {
