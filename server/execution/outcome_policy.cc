@@ -14,7 +14,7 @@ constexpr std::int32_t kImmediateRetriesMax = 3;
 constexpr absl::Duration kBlockedDelay = absl::Seconds(1);
 constexpr absl::Duration kFrozenDelay = absl::Seconds(2);
 
-FailureDecision Halt(const FailureContext& context, std::string code, std::string message) {
+FailureDecision HaltWith(const FailureContext& context, std::string code, std::string message) {
   FailureDecision decision;
   decision.action = FailureAction::kHalt;
   decision.attempts = context.attempts;
@@ -47,7 +47,7 @@ FailureDecision UseAttempt(const FailureContext& context) {
       RetryAfter(context, BackOff(context.backoff, context.max_backoff, context.attempts + 1, context.jitter), HoldKind::kBackoff);
   decision.attempts = context.attempts + 1;
   if (decision.attempts < context.max_attempts) return decision;
-  FailureDecision halt = Halt(context, kHaltAttemptsExhausted,
+  FailureDecision halt = HaltWith(context, kHaltAttemptsExhausted,
                               absl::StrCat(decision.attempts, " attempts failed, the last with ",
                                            context.sqlstate.empty() ? "no SQLSTATE" : context.sqlstate, ": ", context.message));
   halt.attempts = decision.attempts;
@@ -82,10 +82,10 @@ FailureDecision DecideFailure(const FailureContext& context) {
       return decision;
     }
     case FailureClass::kFrozen: return RetryAfter(context, kFrozenDelay, HoldKind::kFrozen);
-    case FailureClass::kSchemaChanged: return Halt(context, kHaltSchemaChanged, context.message);
-    case FailureClass::kWhereNotSatisfied: return Halt(context, kHaltWhereNotSatisfied, context.message);
+    case FailureClass::kSchemaChanged: return HaltWith(context, kHaltSchemaChanged, context.message);
+    case FailureClass::kWhereNotSatisfied: return HaltWith(context, kHaltWhereNotSatisfied, context.message);
     case FailureClass::kHalt:
-      return Halt(context, kHaltStatementRefused, absl::StrCat("The target refused the statement with ", context.sqlstate, ": ", context.message));
+      return HaltWith(context, kHaltStatementRefused, absl::StrCat("The target refused the statement with ", context.sqlstate, ": ", context.message));
     case FailureClass::kBadRows:
     case FailureClass::kAttempt: return UseAttempt(context);
   }
