@@ -98,4 +98,9 @@ std::optional<VerbEffect> Reregister(const StoredMigration& existing, const Regi
   return effect;
 }
 
+absl::Status NameStaysTaken(const Registration& registration) {
+  return absl::FailedPreconditionError(absl::StrCat("The name ", registration.target, "/", registration.name,
+                                                    " belonged to a migration that was deleted and stays taken. Choose another."));
+}
+
 }  // namespace migrationd

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "store/control_store.h"
 
@@ -15,5 +16,8 @@ VerbEffect NewMigration(const Registration& registration, absl::Time now);
 // catalogue. File and digest are remembered; the definition itself is taken only by a PENDING one that never began and
 // has only default parameters.
 std::optional<VerbEffect> Reregister(const StoredMigration& existing, const Registration& registration);
+
+// FAILED_PRECONDITION: the name belonged to a migration that was deleted.
+absl::Status NameStaysTaken(const Registration& registration);
 
 }  // namespace migrationd

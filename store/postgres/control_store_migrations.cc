@@ -171,9 +171,7 @@ absl::StatusOr<RegisterResult> RegisterIn(Transaction& transaction, DefinitionCa
     found = transaction.Execute(queries::kFindMigration, name);
   }
   if (found.at(0)[1].as<bool>()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("The name ", registration.target, "/", registration.name,
-                     " belonged to a migration that was deleted and stays taken. Choose another."));
+    return NameStaysTaken(registration);
   }
   const MigrationId id{found[0][0].as<std::int64_t>()};
   // Before the catalogue's update, which writes an event of the same call.
