@@ -122,7 +122,8 @@ class ControlStoreTest : public ::testing::TestWithParam<StoreKind> {
     EXPECT_THAT(stored, IsOk());
     return stored.ok() ? stored->migration : Migration{};
   }
-  std::vector<EventRecord> Events(std::optional<MigrationId> id = std::nullopt, const std::vector<std::string>& kinds = {}) {
+  std::vector<EventRecord> Events(std::optional<MigrationId> id = std::nullopt,
+                                  const std::vector<std::string>& kinds = {}) {
     auto page = store().ListEvents(id, kinds, 0, 1000);
     EXPECT_THAT(page, IsOk());
     return page.ok() ? page->events : std::vector<EventRecord>();
@@ -281,11 +282,12 @@ TEST_P(ControlStoreTest, AFileMadeManualWhilePendingStopsItFromBeginning) {
   MD_ASSERT_OK_AND_ASSIGN(RegisterResult result, store().Register(registration));
   EXPECT_FALSE(result.migration.migration.start_requested);
   // But what a person started stays started when the file changes again.
-  MD_ASSERT_OK(store().Mutate(result.migration.migration.id, By("Start"), [](const StoredMigration& current, absl::Time now) {
-    auto effect = AddOne(current, now);
-    effect->after.start_requested = true;
-    return effect;
-  }));
+  MD_ASSERT_OK(
+      store().Mutate(result.migration.migration.id, By("Start"), [](const StoredMigration& current, absl::Time now) {
+        auto effect = AddOne(current, now);
+        effect->after.start_requested = true;
+        return effect;
+      }));
   registration.digest = "manual 2";
   MD_ASSERT_OK_AND_ASSIGN(result, store().Register(registration));
   EXPECT_TRUE(result.migration.migration.start_requested);
@@ -329,7 +331,8 @@ TEST_P(ControlStoreTest, MutateWritesEveryFieldAndItsEvent) {
     VerbEffect effect = *AddOne(current, now);
     Migration& after = effect.after;
     after.state = State::kHalted;
-    after.intent = {.state = State::kPaused, .actor = "eve", .reason = "it's \"slow\"", .since = at, .until = at + absl::Hours(1)};
+    after.intent = {
+        .state = State::kPaused, .actor = "eve", .reason = "it's \"slow\"", .since = at, .until = at + absl::Hours(1)};
     after.halt = Halt{.code = kHaltAttemptsExhausted, .message = "line 1\nline 2 \\ $1", .since = at};
     after.start_requested = false;
     after.enqueued = false;
@@ -445,7 +448,8 @@ TEST_P(ControlStoreTest, ARefusalIsReturnedAndKeepsNothing) {
   const MutationFn refuse = [](const StoredMigration&, absl::Time) -> absl::StatusOr<VerbEffect> {
     return absl::FailedPreconditionError("it is PAUSED");
   };
-  EXPECT_THAT(store().Mutate(id, By("Add", "r"), refuse), StatusIs(absl::StatusCode::kFailedPrecondition, "it is PAUSED"));
+  EXPECT_THAT(store().Mutate(id, By("Add", "r"), refuse),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "it is PAUSED"));
   EXPECT_EQ(Read(id).revision, 1);
   // The same request may be made again when the cause is gone.
   MD_ASSERT_OK(store().Mutate(id, By("Add", "r"), AddOne));
@@ -493,7 +497,8 @@ TEST_P(ControlStoreTest, ARequestIdBelongsToOneCall) {
   MD_ASSERT_OK(store().Mutate(id, By("Add", "mine"), AddOne));
   EXPECT_THAT(store().Mutate(id, By("Pause", "mine"), AddOne),
               StatusIs(absl::StatusCode::kAlreadyExists, ::testing::HasSubstr("Add")));
-  EXPECT_THAT(store().Mutate(other, By("Add", "mine"), AddOne), StatusIs(absl::StatusCode::kAlreadyExists, ::testing::_));
+  EXPECT_THAT(store().Mutate(other, By("Add", "mine"), AddOne),
+              StatusIs(absl::StatusCode::kAlreadyExists, ::testing::_));
   EXPECT_THAT(store().Delete(id, By("Delete", "mine")), StatusIs(absl::StatusCode::kAlreadyExists, ::testing::_));
   EXPECT_EQ(Read(id).accepted_rows, 1);
   EXPECT_EQ(Read(other).accepted_rows, 0);
@@ -529,8 +534,11 @@ TEST_P(ControlStoreTest, OfRacingWritersWithOneExpectedRevisionOneWins) {
     MutationContext context = By("Add");
     context.expected_revision = 1;
     const auto result = store().Mutate(id, context, AddOne);
-    if (result.ok()) ++won;
-    if (!result.ok()) EXPECT_THAT(result, StatusIs(absl::StatusCode::kAborted, ::testing::_));
+    if (result.ok()) {
+      ++won;
+    } else {
+      EXPECT_THAT(result, StatusIs(absl::StatusCode::kAborted, ::testing::_));
+    }
   });
   EXPECT_EQ(won, 1);
   EXPECT_EQ(Read(id).accepted_rows, 1);
@@ -584,7 +592,8 @@ TEST_P(ControlStoreTest, AnOwnerWritesOnlyWhileItsClaimHolds) {
 TEST_P(ControlStoreTest, DeleteRemovesTheMigrationAndKeepsItsEventsAndName) {
   const MigrationId id = Registered();
   const Lease lease = Claimed(id);
-  MD_ASSERT_OK(store().RecordProgress({{.id = id, .lease_token = lease.token, .counters = {}, .hold = {}, .jobs = {SomeJob(1)}}}));
+  MD_ASSERT_OK(store().RecordProgress(
+      {{.id = id, .lease_token = lease.token, .counters = {}, .hold = {}, .jobs = {SomeJob(1)}}}));
   MD_ASSERT_OK(store().Mutate(id, By("Complete"), MoveTo(State::kCompleted)));
   MD_ASSERT_OK_AND_ASSIGN(const StoredMigration before, store().Delete(id, By("Delete", "gone")));
   EXPECT_EQ(before.migration.state, State::kCompleted);
@@ -613,7 +622,8 @@ TEST_P(ControlStoreTest, DeleteRemovesTheMigrationAndKeepsItsEventsAndName) {
 TEST_P(ControlStoreTest, DeleteIsRefusedUnlessItIsOver) {
   const MigrationId id = Registered();
   MD_ASSERT_OK(store().Mutate(id, By("Begin"), MoveTo(State::kRunning)));
-  EXPECT_THAT(store().Delete(id, By("Delete")), StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("RUNNING")));
+  EXPECT_THAT(store().Delete(id, By("Delete")),
+              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("RUNNING")));
   MD_ASSERT_OK(store().Mutate(id, By("Cancel"), MoveTo(State::kCancelled)));
   MutationContext context = By("Delete");
   context.expected_revision = 1;
@@ -686,8 +696,9 @@ TEST_P(ControlStoreTest, RenewExtendsWhatHoldsAndNothingElse) {
   LetTimePass(absl::Minutes(2));
   MD_ASSERT_OK_AND_ASSIGN(
       const std::vector<LeaseKey> renewed,
-      store().Renew({{foreign, "mine"}, {expired, expired_lease.token}, {held, held_lease.token}, {MigrationId{99}, "x"}},
-                    absl::Minutes(30)));
+      store().Renew(
+          {{foreign, "mine"}, {expired, expired_lease.token}, {held, held_lease.token}, {MigrationId{99}, "x"}},
+          absl::Minutes(30)));
   ASSERT_EQ(renewed.size(), 1u);
   EXPECT_EQ(renewed[0].id, held);
   EXPECT_EQ(renewed[0].token, held_lease.token);
@@ -740,7 +751,8 @@ TEST_P(ControlStoreTest, ProgressIsKeptWithoutRevisionOrEvent) {
   counters.sub_batch_size = 10;
   counters.working = absl::Microseconds(11);
   counters.hold_seconds = {{"THROTTLED", 0.25}};
-  counters.lanes = {{.lane = 1, .cursor = {"5", "x,\"y\""}, .upper_bound = {"9", ""}, .rows = 12}, {.lane = 2, .cursor = {}, .upper_bound = {}, .rows = 0}};
+  counters.lanes = {{.lane = 1, .cursor = {"5", "x,\"y\""}, .upper_bound = {"9", ""}, .rows = 12},
+                    {.lane = 2, .cursor = {}, .upper_bound = {}, .rows = 0}};
   update.jobs = {SomeJob(1), SomeJob(2)};
   MD_ASSERT_OK(store().RecordProgress({update}));
 
@@ -863,7 +875,8 @@ TEST_P(ControlStoreTest, HoldsOfUnownedMigrationsAreKeptWithoutRevisionOrEvent) 
   const MigrationId free = Registered("free");
   const MigrationId owned = Registered("owned");
   Claimed(owned);
-  const Hold hold{.kind = HoldKind::kWaitingTurn, .reason = "after x", .since = absl::FromUnixSeconds(1), .until = std::nullopt};
+  const Hold hold{
+      .kind = HoldKind::kWaitingTurn, .reason = "after x", .since = absl::FromUnixSeconds(1), .until = std::nullopt};
   MD_ASSERT_OK(store().RecordHolds({{owned, hold}, {MigrationId{99}, hold}, {free, Hold{}}, {free, hold}}));
   EXPECT_EQ(Read(free).hold.kind, HoldKind::kWaitingTurn);
   EXPECT_EQ(Read(free).hold.reason, "after x");
@@ -929,7 +942,8 @@ TEST_P(ControlStoreTest, AFreezeIsSetReplacedAndEnded) {
   MD_ASSERT_OK_AND_ASSIGN(const FreezeRecord removed, store().Unfreeze("main", By("Unfreeze")));
   EXPECT_EQ(removed.reason, "longer");
   EXPECT_EQ(Events(std::nullopt, {"FREEZE"}).size(), 3u);
-  EXPECT_THAT(store().Unfreeze("main", By("Unfreeze")), StatusIs(absl::StatusCode::kNotFound, ::testing::HasSubstr("main")));
+  EXPECT_THAT(store().Unfreeze("main", By("Unfreeze")),
+              StatusIs(absl::StatusCode::kNotFound, ::testing::HasSubstr("main")));
   MD_ASSERT_OK_AND_ASSIGN(const StoreSnapshot after, store().Load());
   EXPECT_TRUE(after.freezes.empty());
 }
@@ -938,7 +952,8 @@ TEST_P(ControlStoreTest, AFreezeEndsByItself) {
   MD_ASSERT_OK_AND_ASSIGN(const StoreSnapshot snapshot, store().Load());
   FreezeRecord freeze;  // of all targets
   freeze.until = snapshot.as_of - absl::Seconds(1);
-  EXPECT_THAT(store().Freeze(freeze, By("Freeze")), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("all targets")));
+  EXPECT_THAT(store().Freeze(freeze, By("Freeze")),
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("all targets")));
   freeze.until = snapshot.as_of + absl::Hours(1);
   MD_ASSERT_OK(store().Freeze(freeze, By("Freeze")));
   LetTimePass(absl::Hours(2));
@@ -1042,7 +1057,8 @@ TEST_P(ControlStoreTest, AnUnreachableStoreIsUnavailableEverywhereAndComesBackAs
   EXPECT_THAT(store().RaiseEpoch({id, lease.token}, 5), unavailable);
   EXPECT_THAT(store().Renew({{id, lease.token}}, absl::Minutes(1)), unavailable);
   EXPECT_THAT(store().Release({{id, lease.token}}), unavailable);
-  EXPECT_THAT(store().RecordProgress({{.id = id, .lease_token = lease.token, .counters = {}, .hold = {}, .jobs = {}}}), unavailable);
+  EXPECT_THAT(store().RecordProgress({{.id = id, .lease_token = lease.token, .counters = {}, .hold = {}, .jobs = {}}}),
+              unavailable);
   EXPECT_THAT(store().RecordHolds({{id, Hold{}}}), unavailable);
   EXPECT_THAT(store().AppendEvent({}), unavailable);
   EXPECT_THAT(store().ListJobs(id, 0, 1), unavailable);
