@@ -169,7 +169,7 @@ TEST_P(StatementTest, RowsThatVerifyLeavesAreRecordedByKeyOnceAndLeftAlone) {
     MD_ASSERT_OK(Walk(*Lane(plan, checkpoint), checkpoint.lanes[0], 30));
   }
   EXPECT_EQ(sql_->Value("SELECT count(*) FROM migration_control.failed_range WHERE kind = 'UNCHANGED'"), "10");
-  EXPECT_EQ(sql_->Value("SELECT min(key::text) FROM migration_control.failed_range"), "{10}");
+  EXPECT_EQ(sql_->Value("SELECT count(*) FROM migration_control.failed_range WHERE key = '{10}'"), "1");
   // Once in EXECUTE, once in the pass that recorded them, never again.
   EXPECT_EQ(sql_->Value("SELECT max(tries) FROM t"), "2");
   MD_ASSERT_OK_AND_ASSIGN(checkpoint, target_->TakeOver(Request()));

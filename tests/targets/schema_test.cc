@@ -72,8 +72,8 @@ TEST(Schema, WorksForARoleWithLittleRightsOnceADbaHasMadeIt) {
   plan.search_path = "pg_catalog, public, pg_temp";
   plan.work = "UPDATE t SET n = n + 1 WHERE id > $1::bigint AND id <= $2::bigint";
   plan.work_first = "UPDATE t SET n = n + 1 WHERE id >= $1::bigint AND id <= $2::bigint";
-  plan.next_bound = "SELECT id::text FROM t WHERE id > $1::bigint AND id <= $2::bigint ORDER BY id OFFSET $3::bigint - 1 LIMIT 1";
-  plan.next_bound_first = "SELECT id::text FROM t WHERE id >= $1::bigint AND id <= $2::bigint ORDER BY id OFFSET $3::bigint - 1 LIMIT 1";
+  plan.next_bound = "SELECT id::text FROM t WHERE id > $1::bigint AND id <= $2::bigint ORDER BY t.id OFFSET $3::bigint - 1 LIMIT 1";
+  plan.next_bound_first = "SELECT id::text FROM t WHERE id >= $1::bigint AND id <= $2::bigint ORDER BY t.id OFFSET $3::bigint - 1 LIMIT 1";
   TakeOverRequest request{.migration = "m", .control_id = kControl, .definition_digest = "d", .may_create = true};
   MD_ASSERT_OK_AND_ASSIGN(Checkpoint checkpoint, target->TakeOver(request));
   MD_ASSERT_OK_AND_ASSIGN(const auto ranges, target->PlanLanes(plan, 1));

@@ -7,7 +7,7 @@
 namespace migrationd {
 
 Sql::Sql(const std::string& url) {
-  auto opened = Connection::Open({.url = url, .query_timeout = absl::Seconds(60)});
+  auto opened = Connection::Open({.url = url, .connect_timeout = absl::Seconds(10), .query_timeout = absl::Seconds(60)});
   EXPECT_THAT(opened, IsOk());
   if (opened.ok()) connection_ = *std::move(opened);
 }
@@ -50,7 +50,9 @@ MigrationPlan TargetTest::PlanOf(const std::string& yaml) {
   EXPECT_THAT(table, IsOk());
   auto facts = target_->Inspect(*table);
   EXPECT_THAT(facts, IsOk());
-  auto plan = MakePlan(parsed.definition, *facts, {.name = "m"});
+  PlanContext context;
+  context.name = "m";
+  auto plan = MakePlan(parsed.definition, *facts, context);
   EXPECT_THAT(plan, IsOk());
   return *plan;
 }

@@ -176,15 +176,4 @@ void Connection::Cancel() {
   PQcancel(cancel_, error, sizeof(error));
 }
 
-std::string QuoteLiteral(const std::string& text) {
-  std::string quoted = "'";
-  const bool escapes = text.find('\\') != std::string::npos;
-  for (const char c : text) {
-    if (c == '\'' || c == '\\') quoted += c;
-    quoted += c;
-  }
-  quoted += "'";
-  return escapes ? "E" + quoted : quoted;
-}
-
 }  // namespace migrationd

@@ -100,7 +100,4 @@ class Connection {
   PGcancel* cancel_ ABSL_GUARDED_BY(cancel_mutex_) = nullptr;
 };
 
-// A literal in single quotes, and the name of the one function that quotes identifiers is QuoteIdentifier in migrations/kinds/plan.h.
-std::string QuoteLiteral(const std::string& text);
-
 }  // namespace migrationd

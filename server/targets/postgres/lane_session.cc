@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/ascii.h"
+#include "migrations/kinds/identifiers.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 
