@@ -8,7 +8,8 @@ namespace migrationctl {
 
 CLI::App& CommandSet::Add(const std::string& name, const std::string& description, const std::string& example) {
   CLI::App* command = app_.add_subcommand(name, description);
-  command->footer(absl::StrCat("Example:\n  ", example));
+  command->footer(absl::StrCat("Example:\n  ", example,
+                               "\n\nServer, output format and other options of all commands: migrationctl --help"));
   return *command;
 }
 

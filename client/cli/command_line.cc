@@ -42,6 +42,13 @@ int ReportParseError(CLI::App& app, const CLI::ParseError& error, std::ostream& 
     return kExitDone;
   }
   const auto given = app.get_subcommands();
+  // CLI11 only says that a command is missing.
+  const std::vector<std::string> rest = app.remaining();
+  if (given.empty() && !rest.empty()) {
+    err << "migrationctl: there is no command \"" << Printable(rest.front()) << "\" (see migrationctl --help)"
+        << std::endl;
+    return kExitUsage;
+  }
   const std::string command = given.empty() ? "migrationctl" : "migrationctl " + given.front()->get_name();
   err << "migrationctl: " << Printable(error.what()) << " (see " << command << " --help)" << std::endl;
   return kExitUsage;

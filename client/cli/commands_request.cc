@@ -78,7 +78,10 @@ void AddRequestCommands(CommandSet& commands) {
   AddMutationOptions(enqueue, arguments->call, /*revision=*/false);
   commands.OnRun(
       enqueue, Selects::kOne, [&session, arguments] { return Enqueue(session, *arguments); },
-      [arguments] {
+      [&session, arguments] {
+        if (!arguments->file.empty() && !session.options().target.empty()) {
+          throw CLI::ValidationError("--target", "the target stands in the file");
+        }
         if (arguments->name.empty() && arguments->file.empty())
           throw CLI::ValidationError("enqueue", "NAME or -f FILE is required");
       });

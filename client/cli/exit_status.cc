@@ -1,7 +1,5 @@
 #include "client/cli/exit_status.h"
 
-#include "absl/strings/str_cat.h"
-
 namespace migrationctl {
 
 int ExitStatus(const absl::Status& status) {
@@ -19,10 +17,9 @@ int ExitStatus(const absl::Status& status) {
   }
 }
 
-absl::Status NoAnswerIsUnavailable(const absl::Status& status, const std::string& server) {
+absl::Status NoAnswerIsUnavailable(const absl::Status& status) {
   if (!absl::IsDeadlineExceeded(status)) return status;
-  return absl::UnavailableError(absl::StrCat("no answer in time from ", server,
-                                             "; what was asked for may still happen (--timeout waits longer)"));
+  return absl::UnavailableError("no answer in time; what was asked for may still happen (--timeout waits longer)");
 }
 
 }  // namespace migrationctl

@@ -1,8 +1,6 @@
 // What migrationctl tells the shell.
 #pragma once
 
-#include <string>
-
 #include "absl/status/status.h"
 
 namespace migrationctl {
@@ -16,8 +14,8 @@ inline constexpr int kExitStillGoing = 5;   // the wait timed out; what was wait
 
 int ExitStatus(const absl::Status& status);
 
-// A plain call that timed out was not answered: UNAVAILABLE, naming the server. DEADLINE_EXCEEDED is kept for waits,
+// A plain call that timed out was not answered: UNAVAILABLE. DEADLINE_EXCEEDED is kept for waits,
 // where it means that all is well and still going. Anything else is returned as it is.
-absl::Status NoAnswerIsUnavailable(const absl::Status& status, const std::string& server);
+absl::Status NoAnswerIsUnavailable(const absl::Status& status);
 
 }  // namespace migrationctl

@@ -47,7 +47,7 @@ class Session {
   absl::StatusOr<std::string> Named(const std::string& name) const;
 
   // Of a call: no answer in time is UNAVAILABLE (see exit_status.h).
-  absl::Status Explain(const absl::Status& status) const { return NoAnswerIsUnavailable(status, options_.server); }
+  absl::Status Explain(const absl::Status& status) const { return NoAnswerIsUnavailable(status); }
 
   // The message, when the format is for programs; false when a person is to be told.
   bool PrintForPrograms(const google::protobuf::Message& message);
