@@ -1,8 +1,5 @@
 #include "client/cli/command_line.h"
 
-#include <cerrno>
-#include <system_error>
-
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
@@ -63,13 +60,11 @@ std::string ErrorLine(const absl::Status& status, const std::string& server) {
   return Printable(message);
 }
 
-// What remains in the buffer is written; what cannot be is an error unless the reader simply went away.
+// Writes what is still in the buffer. What cannot be written is an error, unless the reader simply went away.
 int FlushOutput(int exit_status, std::ostream& out, std::ostream& err) {
-  errno = 0;
   out.flush();
-  const int error = errno;
-  if (out.good() || error == EPIPE || error == 0) return exit_status;
-  err << "migrationctl: cannot write the output: " << std::generic_category().message(error) << std::endl;
+  if (out.good() || OutputReaderIsGone()) return exit_status;
+  err << "migrationctl: the output cannot be written to its end" << std::endl;
   return exit_status == kExitDone ? kExitFailed : exit_status;
 }
 
@@ -99,9 +94,9 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
     return FlushOutput(ReportParseError(app, error, out, err), out, err);
   }
   const absl::Status status = commands.Run();
-  out.flush();
+  const int exit_status = FlushOutput(ExitStatus(status), out, err);
   if (!status.ok()) err << "migrationctl: " << ErrorLine(status, session.options().server) << std::endl;
-  return FlushOutput(ExitStatus(status), out, err);
+  return exit_status;
 }
 
 }  // namespace migrationctl

@@ -92,8 +92,7 @@ _migrationctl() {
     "") mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current") ;;
     completion) mapfile -t COMPREPLY < <(compgen -W "bash zsh fish" -- "$current") ;;
     @FILES@) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
-    @NAMES@) mapfile -t COMPREPLY < <(compgen -W "$(@ASK@)" --"$current");
-  ;
+    @NAMES@) mapfile -t COMPREPLY < <(compgen -W "$(@ASK@)" -- "$current") ;;
   esac
 }
 complete -F _migrationctl migrationctl
@@ -145,8 +144,7 @@ _migrationctl() {
     @NAMES@) compadd -- ${(f)"$(@ASK@)"} ;;
   esac
 }
-if
-  ["$funcstack[1]" = "_migrationctl"]; then
+if [ "$funcstack[1]" = "_migrationctl" ]; then
   _migrationctl "$@"
 else
   compdef _migrationctl migrationctl

@@ -11,7 +11,7 @@
 namespace migrationctl {
 namespace {
 
-constexpr std::size_t kLargest = 256 * 1024;
+constexpr std::size_t kLargest = std::size_t{256} * 1024;
 
 }  // namespace
 

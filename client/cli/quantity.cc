@@ -47,7 +47,7 @@ std::string FormatShort(double number) {
     ++power;
   }
   const bool fraction = std::abs(number) < 9.95 && std::abs(number - std::round(number)) >= 0.05;
-  return absl::StrCat(absl::StrFormat(fraction ? "%.1f" : "%.0f", number), kSuffixes[power]);
+  return absl::StrFormat("%.*f%s", fraction ? 1 : 0, number, kSuffixes[power]);
 }
 
 std::string HumanDuration(absl::Duration duration) {

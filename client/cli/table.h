@@ -11,10 +11,10 @@
 namespace migrationctl {
 
 struct Cell {
-  Cell(std::string cell_text,
-       Style cell_style = Style::kPlain)  // NOLINT(google-explicit-constructor): most cells are plain text
+  // Not explicit: most cells are plain text.
+  Cell(std::string cell_text, Style cell_style = Style::kPlain)  // NOLINT(google-explicit-constructor)
       : text(std::move(cell_text)), style(cell_style) {}
-  Cell(const char* cell_text) : text(cell_text) {}  // NOLINT(google-explicit-constructor): as above
+  Cell(const char* cell_text) : text(cell_text) {}  // NOLINT(google-explicit-constructor)
   std::string text;
   Style style = Style::kPlain;
 };

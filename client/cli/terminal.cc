@@ -1,5 +1,6 @@
 #include "client/cli/terminal.h"
 
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -29,6 +30,11 @@ Terminal DetectTerminal() {
     terminal.rows = size.ws_row;
   }
   return terminal;
+}
+
+bool OutputReaderIsGone() {
+  pollfd output{STDOUT_FILENO, POLLOUT, 0};
+  return poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 std::string Styled(const std::string& text, Style style, const Terminal& terminal) {

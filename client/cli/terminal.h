@@ -18,6 +18,9 @@ struct Terminal {
 // Of this process' standard output, now: a window may have changed its size.
 Terminal DetectTerminal();
 
+// Standard output is a pipe or socket whose other end is closed.
+bool OutputReaderIsGone();
+
 enum class Style { kPlain, kGood, kWarning, kBad, kBold };
 
 // The text between the escape sequences of the style, where colours are wanted.

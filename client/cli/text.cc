@@ -74,9 +74,10 @@ std::string Escape(const CodePoint& code_point, char byte) {
     case '\r':
       return "\\r";
     default:
-      return absl::StrFormat(code_point.value < 0x80 ? "\\x%02x" : "\\u%04x",
-                             static_cast<std::uint32_t>(code_point.value));
+      break;
   }
+  const auto value = static_cast<std::uint32_t>(code_point.value);
+  return value < 0x80 ? absl::StrFormat("\\x%02x", value) : absl::StrFormat("\\u%04x", value);
 }
 
 std::string EscapeControl(const std::string& text, bool keep_line_ends) {
