@@ -21,4 +21,10 @@ Clock& Clock::Real() {
   return clock;
 }
 
+absl::Time WallTimeForLogs() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return absl::TimeFromTimespec(now);
+}
+
 }  // namespace migrationd

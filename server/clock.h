@@ -18,4 +18,7 @@ class Clock {
   static Clock& Real();
 };
 
+// The machine's wall clock, for the time of a log line only: nothing is decided by it.
+absl::Time WallTimeForLogs();
+
 }  // namespace migrationd

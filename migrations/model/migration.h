@@ -28,14 +28,14 @@ struct Intent {
   std::string actor;
   std::string reason;
   absl::Time since = absl::InfinitePast();
-  std::optional<absl::Time> until;
+  std::optional<absl::Time> until = std::nullopt;
 };
 
 struct Hold {
   HoldKind kind = HoldKind::kNone;
   std::string reason;
-  std::optional<absl::Time> since;
-  std::optional<absl::Time> until;
+  std::optional<absl::Time> since = std::nullopt;
+  std::optional<absl::Time> until = std::nullopt;
 };
 
 // Codes of Halt (design 3 to 6); stored as words.
@@ -76,11 +76,17 @@ struct SizeOverride {
   std::int32_t batch_size = 0;
   std::int32_t sub_batch_size = 0;
   std::string author;
-  std::optional<absl::Time> until;
+  std::optional<absl::Time> until = std::nullopt;
 };
 
-// From where an owner that claims it next begins (Retry's `from`). Consumed by that claim.
-enum class RestartFrom { kContinue, kStart, kAdopt };
+// From where an owner that claims it next begins. Set by Retry, consumed by that claim.
+enum class RestartFrom {
+  kContinue,
+  kStart,      // from the first row
+  kAdopt,      // take over another control store's checkpoint
+  kRecheck,    // after ROWS_LEFT: forget the rows recorded as unchanged and look at them again in a new pass
+  kNewSchema,  // after SCHEMA_CHANGED: the table as it is now is right
+};
 
 // How far one lane is.
 struct LaneProgress {

@@ -74,6 +74,8 @@ struct TakeOverRequest {
   bool adopt = false;
   // Forget cursors and passes (Retry FROM_START); rows counted so far are kept out of the new count.
   bool restart = false;
+  // Forget the rows recorded as UNCHANGED (Retry after ROWS_LEFT).
+  bool recheck = false;
 };
 
 struct SubBatchRequest {

@@ -1,0 +1,325 @@
+#include "migrations/model/progress.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+
+namespace migrationd {
+namespace {
+
+// 1 is kept for COMPLETED: whoever sees it may rely on every row being done.
+constexpr double kAlmostDone = 0.999;
+// Fewer sub-batches say nothing of the rate: the first ones warm the caches.
+constexpr std::int64_t kSubBatchesToMeasure = 5;
+
+// Holds that only a person or another session ends.
+bool NeedsSomebody(HoldKind hold) {
+  return hold == HoldKind::kBlocked || hold == HoldKind::kNeedsStart || hold == HoldKind::kPreflight ||
+         hold == HoldKind::kSkipped || hold == HoldKind::kFrozen;
+}
+
+// How far, by position when that is known: with `where`, affected rows are not comparable with the rows of the table.
+void MeasureFraction(const ProgressCounters& progress, ProgressView& view) {
+  view.method = "NONE";
+  if (progress.fraction > 0) {
+    view.method = "KEY_RANGE";
+    view.fraction = progress.fraction;
+  } else if (progress.rows_estimated > 0) {
+    view.method = "ROWS";
+    view.fraction = static_cast<double>(progress.rows_done) / static_cast<double>(progress.rows_estimated);
+  }
+  if (progress.phase == Phase::kVerify) view.fraction = kAlmostDone;  // all rows had their turn once
+  view.fraction = std::clamp(view.fraction, 0.0, kAlmostDone);
+}
+
+// Time that the rest takes; nullopt when nothing tells. `fraction` is neither 0 nor done.
+std::optional<absl::Duration> RestTakes(const Migration& migration, double fraction, absl::Time now) {
+  const ProgressCounters& progress = migration.progress;
+  const double rest = (1 - fraction) / fraction;
+  if (progress.rows_done > 0 && progress.rows_per_second > 0) {
+    return absl::Seconds(static_cast<double>(progress.rows_done) * rest / progress.rows_per_second);
+  }
+  // No row needed any work so far: what passes is the key range, at the pace since the beginning.
+  if (progress.rows_done == 0 && migration.started_at.has_value()) return (now - *migration.started_at) * rest;
+  return std::nullopt;
+}
+
+void EstimateEnd(const Migration& migration, absl::Time now, ProgressView& view) {
+  const ProgressCounters& progress = migration.progress;
+  const bool may_work = migration.state == State::kPending || migration.state == State::kRunning;
+  if (migration.state == State::kPaused || migration.state == State::kHalted ||
+      (may_work && NeedsSomebody(migration.hold.kind))) {
+    view.eta_state = EtaState::kBlocked;
+    return;
+  }
+  if (migration.state != State::kRunning) return;
+  if (view.fraction >= kAlmostDone) {
+    view.eta_state = EtaState::kDue;
+    return;
+  }
+  if (progress.sub_batches_done < kSubBatchesToMeasure) {
+    view.eta_state = EtaState::kMeasuring;
+    return;
+  }
+  if (progress.rows_done > 0 && progress.rows_per_second <= 0) {
+    view.eta_state = EtaState::kStalled;
+    return;
+  }
+  if (view.fraction <= 0) return;
+  const std::optional<absl::Duration> rest = RestTakes(migration, view.fraction, now);
+  if (!rest.has_value()) return;
+  view.eta = now + *rest;
+  view.eta_state = EtaState::kReady;
+}
+
+double AverageRate(const Migration& migration, absl::Time now) {
+  if (!migration.started_at.has_value()) return 0;
+  absl::Time end = migration.finished_at.value_or(now);
+  if (migration.state == State::kCancelled) end = std::min(end, migration.intent.since);
+  const double seconds = absl::ToDoubleSeconds(end - *migration.started_at);
+  return seconds > 0 ? static_cast<double>(migration.progress.rows_done) / seconds : 0;
+}
+
+// 1234567 as 1,234,567.
+std::string Grouped(std::int64_t number) {
+  std::string digits = absl::StrCat(number);
+  const std::size_t first = number < 0 ? 1 : 0;
+  for (std::size_t at = digits.size(); at > first + 3;) {
+    at -= 3;
+    digits.insert(at, ",");
+  }
+  return digits;
+}
+
+std::string Rows(std::int64_t rows) { return absl::StrCat(Grouped(rows), rows == 1 ? " row" : " rows"); }
+
+// The two largest units: 27s, 12m5s, 3h12m, 2d4h.
+std::string Rough(absl::Duration duration) {
+  const std::int64_t seconds = std::max<std::int64_t>(0, absl::ToInt64Seconds(duration + absl::Milliseconds(500)));
+  if (seconds < 60) return absl::StrCat(seconds, "s");
+  if (seconds < 3600) return absl::StrCat(seconds / 60, "m", seconds % 60, "s");
+  if (seconds < 86400) return absl::StrCat(seconds / 3600, "h", seconds / 60 % 60, "m");
+  return absl::StrCat(seconds / 86400, "d", seconds / 3600 % 24, "h");
+}
+
+std::string TimeText(absl::Time time) { return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", time, absl::UTCTimeZone()); }
+
+// " 42.1 % (421,337 of ~1,000,000 rows)"; empty before the first row.
+std::string HowFar(const Migration& migration, const ProgressView& view) {
+  const ProgressCounters& progress = migration.progress;
+  std::string text;
+  if (!migration.started_at.has_value()) return text;
+  if (view.method != "NONE") text = absl::StrFormat(" %.1f %%", std::floor(view.fraction * 1000) / 10);
+  if (progress.rows_estimated > 0) {
+    return absl::StrCat(text, " (", Grouped(progress.rows_done), " of ~", Rows(progress.rows_estimated), ")");
+  }
+  return absl::StrCat(text, " (", Rows(progress.rows_done), ")");
+}
+
+std::string HoldText(const Hold& hold, absl::Time now) {
+  std::string text = absl::StrCat(", ", std::string(HoldKindName(hold.kind)));
+  if (hold.since.has_value()) absl::StrAppend(&text, " for ", Rough(now - *hold.since));
+  if (hold.until.has_value()) absl::StrAppend(&text, " until ", TimeText(*hold.until));
+  return hold.reason.empty() ? text : absl::StrCat(text, ": ", hold.reason);
+}
+
+// By whom, when and why it was asked for.
+std::string IntentText(const Intent& intent) {
+  std::string text;
+  if (!intent.actor.empty()) absl::StrAppend(&text, ", by ", intent.actor);
+  if (intent.since != absl::InfinitePast()) absl::StrAppend(&text, ", since ", TimeText(intent.since));
+  if (intent.until.has_value()) absl::StrAppend(&text, ", until ", TimeText(*intent.until));
+  return intent.reason.empty() ? text : absl::StrCat(text, ": ", intent.reason);
+}
+
+std::string PaceText(const Migration& migration, const ProgressView& view, absl::Time now) {
+  std::string text;
+  if (migration.progress.rows_per_second > 0) {
+    absl::StrAppend(&text, ", ", Grouped(std::llround(migration.progress.rows_per_second)), " rows/s");
+  }
+  if (migration.progress.phase == Phase::kVerify) return absl::StrCat(text, ", verifying");
+  switch (view.eta_state) {
+    case EtaState::kReady:
+      return absl::StrCat(text, ", done in ", Rough(*view.eta - now));
+    case EtaState::kMeasuring:
+      return absl::StrCat(text, ", measuring");
+    case EtaState::kStalled:
+      return absl::StrCat(text, ", no row done lately");
+    case EtaState::kDue:
+      return absl::StrCat(text, ", about to finish");
+    case EtaState::kBlocked:
+    case EtaState::kUnknown:
+      return text;
+  }
+  return text;
+}
+
+std::string CompletedText(const Migration& migration) {
+  std::string text = absl::StrCat(", ", Rows(migration.progress.rows_done));
+  if (migration.started_at.has_value() && migration.finished_at.has_value()) {
+    absl::StrAppend(&text, " in ", Rough(*migration.finished_at - *migration.started_at));
+  }
+  if (migration.accepted_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.accepted_rows), " left as they are");
+  if (migration.regressed_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.regressed_rows), " regressed");
+  return text;
+}
+
+std::string HaltText(const std::optional<Halt>& halt) {
+  return halt.has_value() ? absl::StrCat(", ", halt->code, ": ", halt->message) : "";
+}
+
+// What is to be repaired before a Retry, and the Retry.
+std::string HintForHalt(const std::string& code, const std::string& retry, const std::string& name) {
+  if (code == kHaltRowsLeft) {
+    return absl::StrCat("Look at the rows that still match `where`. If they are right: migrationctl accept ", name,
+                        ". If not, repair the cause, then: ", retry);
+  }
+  if (code == kHaltCheckpointLost) {
+    return absl::StrCat("The checkpoint on the target is gone. Restore schema migration_control, or begin again: ",
+                        retry, " --from start");
+  }
+  if (code == kHaltForeignControl) {
+    return absl::StrCat("Another control store owns the checkpoint. Make sure that nothing works for it, then: ", retry,
+                        " --from adopt");
+  }
+  if (code == kHaltWhereNotSatisfied) {
+    return absl::StrCat(
+        "The statement left `where` true for every row: correct the definition and ship it under a new name; ",
+        "end this one: migrationctl cancel ", name);
+  }
+  if (code == kHaltVerifyInflow) {
+    return absl::StrCat("Rows that match `where` keep coming: stop what writes them, then: ", retry);
+  }
+  if (code == kHaltSchemaChanged) {
+    return absl::StrCat("Check that the migration still fits the changed table, then: ", retry);
+  }
+  return absl::StrCat("Repair the cause, then: ", retry);
+}
+
+}  // namespace
+
+std::string_view EtaStateName(EtaState state) {
+  switch (state) {
+    case EtaState::kMeasuring:
+      return "MEASURING";
+    case EtaState::kReady:
+      return "READY";
+    case EtaState::kStalled:
+      return "STALLED";
+    case EtaState::kBlocked:
+      return "BLOCKED";
+    case EtaState::kDue:
+      return "DUE";
+    case EtaState::kUnknown:
+      return "UNKNOWN";
+  }
+  return "";
+}
+
+ProgressView ViewProgress(const Migration& migration, absl::Time now) {
+  ProgressView view;
+  MeasureFraction(migration.progress, view);
+  if (migration.state == State::kCompleted) view.fraction = 1;
+  view.rows_per_second_average = AverageRate(migration, now);
+  EstimateEnd(migration, now, view);
+  return view;
+}
+
+std::string SummaryLine(const Migration& migration, absl::Time now) {
+  const ProgressView view = ViewProgress(migration, now);
+  std::string line(StateName(migration.state));
+  switch (migration.state) {
+    case State::kPending:
+    case State::kRunning:
+      absl::StrAppend(&line, HowFar(migration, view));
+      absl::StrAppend(&line, migration.hold.kind == HoldKind::kNone ? PaceText(migration, view, now)
+                                                                    : HoldText(migration.hold, now));
+      break;
+    case State::kPausing:
+    case State::kPaused:
+    case State::kCancelling:
+    case State::kCancelled:
+      absl::StrAppend(&line, HowFar(migration, view), IntentText(migration.intent));
+      break;
+    case State::kHalted:
+      absl::StrAppend(&line, HowFar(migration, view), HaltText(migration.halt));
+      break;
+    case State::kCompleted:
+      absl::StrAppend(&line, CompletedText(migration));
+      break;
+  }
+  // Reasons and messages come from people and databases.
+  return absl::StrReplaceAll(line, {{"\r\n", " "}, {"\n", " "}, {"\r", " "}});
+}
+
+std::string HintLine(const Migration& migration) {
+  const std::string name = absl::StrCat(migration.target, "/", migration.name);
+  const std::string retry = absl::StrCat("migrationctl retry ", name);
+  switch (migration.state) {
+    case State::kPending:
+    case State::kRunning:
+      if (migration.hold.kind == HoldKind::kNeedsStart) return absl::StrCat("migrationctl start ", name);
+      if (migration.hold.kind == HoldKind::kFrozen) {
+        return "Held by a freeze: migrationctl unfreeze, or migration_control.unfreeze() on the target";
+      }
+      return "";
+    case State::kPaused:
+      return migration.intent.until.has_value() ? "" : absl::StrCat("migrationctl resume ", name);
+    case State::kHalted:
+      return migration.halt.has_value() ? HintForHalt(migration.halt->code, retry, name) : retry;
+    case State::kCompleted:
+      return migration.regressed_rows > 0 ? retry : "";
+    case State::kPausing:
+    case State::kCancelling:
+    case State::kCancelled:
+      return "";
+  }
+  return "";
+}
+
+std::optional<double> IntegerKeyFraction(const std::vector<KeyType>& types, const Key& lower, const Key& cursor,
+                                         const Key& upper) {
+  const bool integer = types.size() == 1 && (types[0] == KeyType::kSmallint || types[0] == KeyType::kInteger ||
+                                             types[0] == KeyType::kBigint);
+  std::int64_t first = 0;
+  std::int64_t last = 0;
+  if (!integer || lower.size() != 1 || upper.size() != 1 || !absl::SimpleAtoi(lower[0], &first) ||
+      !absl::SimpleAtoi(upper[0], &last)) {
+    return std::nullopt;
+  }
+  if (cursor.empty()) return 0.0;
+  std::int64_t at = 0;
+  if (cursor.size() != 1 || !absl::SimpleAtoi(cursor[0], &at)) return std::nullopt;
+  if (at >= last) return 1.0;
+  if (at < first) return 0.0;
+  // In floating point, since the whole range of bigint does not fit into one. The first key itself is to be done, too.
+  const double span = static_cast<double>(last) - static_cast<double>(first) + 1;
+  const double done = static_cast<double>(at) - static_cast<double>(first) + 1;
+  return std::clamp(done / span, 0.0, 1.0);
+}
+
+void RateMeter::Add(absl::Time at, std::int64_t rows_total) {
+  // A smaller total (the target was rewound) or an earlier time begins a new series.
+  if (!samples_.empty() && (rows_total < samples_.back().rows || at < samples_.back().at)) samples_.clear();
+  const auto old =
+      std::find_if(samples_.begin(), samples_.end(), [&](const Sample& s) { return s.at >= at - window_; });
+  samples_.erase(samples_.begin(), old);
+  // Some hundred samples are as good as all: a newer one replaces one that stands close behind its predecessor.
+  const std::size_t count = samples_.size();
+  if (count >= 2 && samples_[count - 1].at - samples_[count - 2].at < window_ / 100) samples_.pop_back();
+  samples_.push_back({at, rows_total});
+}
+
+double RateMeter::PerSecond(absl::Time at) const {
+  const auto first =
+      std::find_if(samples_.begin(), samples_.end(), [&](const Sample& s) { return s.at >= at - window_; });
+  if (samples_.end() - first < 2) return 0;
+  const double seconds = absl::ToDoubleSeconds(std::max(at, samples_.back().at) - first->at);
+  return seconds > 0 ? static_cast<double>(samples_.back().rows - first->rows) / seconds : 0;
+}
+
+}  // namespace migrationd

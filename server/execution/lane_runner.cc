@@ -1,0 +1,174 @@
+#include "server/execution/lane_runner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "migrations/model/failure.h"
+#include "migrations/model/status_macros.h"
+
+namespace migrationd {
+namespace {
+
+// A reading pass is limited by time, not by what it writes: it may look at more rows at once.
+constexpr std::int32_t kVerifySubBatchMin = 1000;
+
+}  // namespace
+
+LaneRunner::LaneRunner(Options options, Target& target, RunControls& controls, Clock& clock)
+    : options_(std::move(options)),
+      target_(target),
+      controls_(controls),
+      clock_(clock),
+      range_(options_.lane.range),
+      servo_({.initial = options_.first_sub_batch_size, .ceiling = controls.sub_batch_ceiling(), .target = options_.target_time}) {
+  if (!options_.adaptive) servo_.Pin(options_.first_sub_batch_size);
+  absl::MutexLock lock(&mutex_);
+  view_.range = range_;
+}
+
+BatchOutcome LaneRunner::RunBatch() {
+  Batch batch;
+  batch.job.lane = range_.lane;
+  batch.job.pass = options_.lane.pass;
+  batch.job.lower = range_.cursor.empty() ? Key{} : range_.cursor;
+  batch.job.batch_size = controls_.batch_size();
+  batch.job.epoch = options_.lane.claim.epoch;
+  while (!range_.done()) {
+    if (!controls_.may_begin() || controls_.limit_reached()) return Finish(BatchOutcome::Kind::kStopped, std::move(batch));
+    absl::Status status = EnsureSession();
+    if (status.ok()) status = RunSubBatch(batch);
+    if (!status.ok()) {
+      // What is not known to be whole is not trusted any further: the session goes, and with it the bound looked up ahead.
+      if (SqlStateOf(status).empty()) Close();
+      bound_.clear();
+      BatchOutcome outcome = Finish(BatchOutcome::Kind::kFailed, std::move(batch));
+      outcome.failed_sub_batch_size = size_in_use_;
+      outcome.error = std::move(status);
+      if (outcome.job.has_value()) outcome.job->sqlstate = SqlStateOf(outcome.error);
+      return outcome;
+    }
+    if (batch.covered >= controls_.batch_size()) break;
+  }
+  return Finish(range_.done() ? BatchOutcome::Kind::kLaneDone : BatchOutcome::Kind::kBatchDone, std::move(batch));
+}
+
+absl::Status LaneRunner::EnsureSession() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (session_ != nullptr) return absl::OkStatus();
+  }
+  LaneOptions lane = options_.lane;
+  lane.range = range_;
+  MD_ASSIGN_OR_RETURN(std::shared_ptr<LaneSession> session, target_.OpenLane(lane));
+  absl::MutexLock lock(&mutex_);
+  session_ = std::move(session);
+  view_.backend_pid = session_->backend_pid();
+  return absl::OkStatus();
+}
+
+std::int32_t LaneRunner::NextSize(std::int64_t covered) const {
+  const std::int32_t batch = controls_.batch_size();
+  std::int32_t size = servo_.size();
+  if (options_.lane.pass > 1 && options_.adaptive) size = std::max(size, std::min(batch, kVerifySubBatchMin));
+  if (options_.lane.pass <= 1 || !options_.adaptive) size = std::min(size, controls_.sub_batch_ceiling());
+  if (failure_cap_ > 0) size = std::min(size, failure_cap_);
+  const std::int64_t left = covered < batch ? batch - covered : batch;
+  return static_cast<std::int32_t>(std::max<std::int64_t>(1, std::min<std::int64_t>(size, left)));
+}
+
+absl::Status LaneRunner::RunSubBatch(Batch& batch) {
+  std::shared_ptr<LaneSession> session;
+  {
+    absl::MutexLock lock(&mutex_);
+    session = session_;
+  }
+  if (const std::int32_t ceiling = controls_.sub_batch_ceiling(); ceiling != servo_.ceiling()) {
+    servo_.SetCeiling(ceiling);
+    // A size that somebody set is the size, until it is set again.
+    if (!options_.adaptive || controls_.pinned()) servo_.Pin(ceiling);
+  }
+  size_in_use_ = NextSize(batch.covered);
+  const absl::Time begun = clock_.Now();
+  if (bound_.empty() || bound_size_ != size_in_use_) {
+    MD_ASSIGN_OR_RETURN(bound_, session->FindBound(range_, size_in_use_));
+    // Looked up for a sub-batch that must not begin any more?
+    if (!controls_.may_begin()) return absl::OkStatus();
+  }
+  SubBatchRequest request;
+  request.old_cursor = range_.cursor;
+  request.new_cursor = bound_;
+  request.lane_upper = range_.upper;
+  const std::int32_t next_size = NextSize(batch.covered + size_in_use_);
+  request.next_size = bound_ == range_.upper ? 0 : next_size;
+  request.check_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_;
+  MD_ASSIGN_OR_RETURN(const SubBatchResult result, session->RunSubBatch(request));
+  const absl::Duration took = clock_.Now() - begun;
+
+  range_.cursor = std::move(request.new_cursor);
+  range_.rows += result.affected;
+  range_.sub_batches += 1;
+  bound_ = result.next_bound;
+  bound_size_ = next_size;
+  if (request.check_where && result.matched > 0) saw_rows_ = true;
+  batch.covered += size_in_use_;
+  batch.job.rows += result.affected;
+  batch.job.sub_batches += 1;
+  batch.job.sub_batch_size = std::max(batch.job.sub_batch_size, size_in_use_);
+  batch.job.working += took;
+  if (batch.job.sub_batches == 1) batch.job.started_at = result.at - took;
+  batch.job.finished_at = result.at;
+  controls_.AddRows(result.affected);
+  // A remnant of a batch says nothing about a full one, and neither does what a failure made small.
+  if (size_in_use_ >= servo_.size()) servo_.Record({.rows = size_in_use_, .execution = took});
+  if (failure_cap_ > 0) failure_cap_ = failure_cap_ * 2 >= servo_.size() ? 0 : failure_cap_ * 2;
+  Publish(result, took);
+  return absl::OkStatus();
+}
+
+void LaneRunner::Publish(const SubBatchResult& result, absl::Duration took) {
+  absl::MutexLock lock(&mutex_);
+  view_.range = range_;
+  view_.affected += result.affected;
+  view_.unchanged += result.unchanged;
+  view_.sub_batches += 1;
+  view_.sub_batch_size = size_in_use_;
+  view_.working += took;
+}
+
+BatchOutcome LaneRunner::Finish(BatchOutcome::Kind kind, Batch batch) {
+  BatchOutcome outcome;
+  outcome.kind = kind;
+  outcome.rows = batch.job.rows;
+  if (batch.job.sub_batches > 0) {
+    batch.job.upper = range_.cursor;
+    const bool whole = kind == BatchOutcome::Kind::kBatchDone || kind == BatchOutcome::Kind::kLaneDone;
+    batch.job.outcome = whole ? "DONE" : "INTERRUPTED";
+    outcome.job = std::move(batch.job);
+  }
+  return outcome;
+}
+
+void LaneRunner::ShrinkTo(std::int32_t sub_batch_size) { failure_cap_ = std::max(1, sub_batch_size); }
+
+void LaneRunner::Close() {
+  std::shared_ptr<LaneSession> dropped;
+  absl::MutexLock lock(&mutex_);
+  dropped.swap(session_);
+  view_.backend_pid = 0;
+}
+
+void LaneRunner::Cancel() {
+  std::shared_ptr<LaneSession> session;
+  {
+    absl::MutexLock lock(&mutex_);
+    session = session_;
+  }
+  if (session != nullptr) session->Cancel();
+}
+
+LaneView LaneRunner::View() const {
+  absl::MutexLock lock(&mutex_);
+  return view_;
+}
+
+}  // namespace migrationd

@@ -1,0 +1,149 @@
+// Runs batches of one lane: cuts sub-batches, runs them one transaction each, and stops between two of them when told to.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "migrations/pacing/sub_batch_servo.h"
+#include "server/clock.h"
+#include "server/targets/target.h"
+#include "store/control_store.h"
+
+namespace migrationd {
+
+// What all lanes of a run share, and what other threads may change while they work.
+class RunControls {
+ public:
+  explicit RunControls(Clock& clock) : clock_(clock) {}
+
+  // No new sub-batch begins any more.
+  void Stop() { stop_.store(true); }
+  // The same until Continue.
+  void Interrupt() { interrupted_.store(true); }
+  void Continue() { interrupted_.store(false); }
+
+  // The claim is trusted until this time of the process clock; no sub-batch begins after it.
+  void TrustUntil(absl::Time until) { trusted_until_.store(absl::ToUnixNanos(until)); }
+  bool trusted() const { return absl::ToUnixNanos(clock_.Now()) < trusted_until_.load(); }
+
+  bool may_begin() const { return !stop_.load() && !interrupted_.load() && trusted(); }
+  bool stopped() const { return stop_.load(); }
+
+  // Effective from the next sub-batch. `pinned`: somebody set them, so the servo does not move the sub-batch.
+  void SetSizes(const Sizes& sizes, bool pinned) {
+    batch_size_.store(sizes.batch_size);
+    sub_batch_ceiling_.store(sizes.sub_batch_size);
+    pinned_.store(pinned);
+  }
+  bool pinned() const { return pinned_.load(); }
+  std::int32_t batch_size() const { return batch_size_.load(); }
+  std::int32_t sub_batch_ceiling() const { return sub_batch_ceiling_.load(); }
+
+  // Canary: no sub-batch begins once so many rows are done (0: no limit).
+  void SetRowLimit(std::int64_t rows) { row_limit_.store(rows); }
+  bool limit_reached() const {
+    const std::int64_t limit = row_limit_.load();
+    return limit > 0 && rows_done_.load() >= limit;
+  }
+  void SetRowsDone(std::int64_t rows) { rows_done_.store(rows); }
+  void AddRows(std::int64_t rows) { rows_done_.fetch_add(rows); }
+  std::int64_t rows_done() const { return rows_done_.load(); }
+
+ private:
+  Clock& clock_;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> interrupted_{false};
+  std::atomic<std::int64_t> trusted_until_{0};
+  std::atomic<std::int32_t> batch_size_{1000};
+  std::atomic<std::int32_t> sub_batch_ceiling_{100};
+  std::atomic<bool> pinned_{false};
+  std::atomic<std::int64_t> row_limit_{0};
+  std::atomic<std::int64_t> rows_done_{0};
+};
+
+// What one call of RunBatch came to.
+struct BatchOutcome {
+  enum class Kind { kBatchDone, kLaneDone, kStopped, kFailed };
+  Kind kind = Kind::kStopped;
+  absl::Status error;                    // kFailed
+  std::int32_t failed_sub_batch_size = 0;  // kFailed
+  std::int64_t rows = 0;                 // affected
+  std::optional<JobRecord> job;          // when any sub-batch committed
+};
+
+// Live counters of a lane, for Status while the batch runs.
+struct LaneView {
+  LaneRange range;
+  std::int64_t affected = 0;  // in this pass, by this process
+  std::int64_t unchanged = 0;
+  std::int64_t sub_batches = 0;
+  std::int32_t sub_batch_size = 0;
+  std::int32_t backend_pid = 0;
+  absl::Duration working;
+};
+
+// For one worker thread at a time, except View and Cancel, which any thread may call.
+class LaneRunner {
+ public:
+  struct Options {
+    LaneOptions lane;
+    bool has_where = false;
+    // Sub-batch control: where it starts; adaptive or fixed; the time to aim at.
+    std::int32_t first_sub_batch_size = 100;
+    bool adaptive = true;
+    absl::Duration target_time = absl::Milliseconds(100);
+  };
+
+  // `target`, `controls` and the plan in the options outlive the runner.
+  LaneRunner(Options options, Target& target, RunControls& controls, Clock& clock);
+
+  // One batch, or the rest of one. Opens the session when there is none. After kFailed the next call begins again at the cursor.
+  BatchOutcome RunBatch();
+
+  // Before the next attempt at what failed: not larger than this. Grows back as sub-batches succeed.
+  void ShrinkTo(std::int32_t sub_batch_size);
+  // Drops the connection.
+  void Close() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Cancels the statement in flight.
+  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+  LaneView View() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool done() const { return range_.done(); }
+
+ private:
+  struct Batch {
+    JobRecord job;
+    std::int64_t covered = 0;  // rows of the key range, affected or not
+  };
+  absl::Status EnsureSession() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Size of the next sub-batch, from servo, ceiling and what is left of the batch.
+  std::int32_t NextSize(std::int64_t covered) const;
+  absl::Status RunSubBatch(Batch& batch);
+  void Publish(const SubBatchResult& result, absl::Duration took) ABSL_LOCKS_EXCLUDED(mutex_);
+  BatchOutcome Finish(BatchOutcome::Kind kind, Batch batch);
+
+  const Options options_;
+  Target& target_;
+  RunControls& controls_;
+  Clock& clock_;
+  LaneRange range_;
+  SubBatchServo servo_;
+  bool saw_rows_ = false;       // a sub-batch that was not empty has satisfied `where`
+  Key bound_;                   // looked up ahead for bound_size_ rows; empty: none
+  std::int32_t bound_size_ = 0;
+  std::int32_t size_in_use_ = 0;
+  std::int32_t failure_cap_ = 0;  // after a failure: not more rows than this; doubles with each success; 0: none
+
+  mutable absl::Mutex mutex_;
+  // Shared so that Cancel works on a session that the lane drops meanwhile.
+  std::shared_ptr<LaneSession> session_ ABSL_GUARDED_BY(mutex_);
+  LaneView view_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace migrationd

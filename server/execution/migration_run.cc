@@ -1,0 +1,653 @@
+#include "server/execution/migration_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "migrations/model/failure.h"
+#include "migrations/model/verbs.h"
+#include "server/observability/log.h"
+
+namespace migrationd {
+namespace {
+
+constexpr std::size_t kJobsWaitingMax = 10000;
+// How often the table and its columns are compared with what they were.
+constexpr absl::Duration kSchemaCheckInterval = absl::Seconds(1);
+constexpr std::int32_t kFirstSubBatchSize = 100;
+
+absl::Duration DurationOf(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+}  // namespace
+
+MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trusted_until, Purpose purpose, RunServices services)
+    : lease_(std::move(lease)),
+      purpose_(purpose),
+      services_(std::move(services)),
+      stored_(std::move(stored)),
+      controls_(services_.clock) {
+  controls_.TrustUntil(trusted_until);
+  counters_ = stored_.migration.progress;
+  working_base_ = counters_.working;
+  base_sub_batches_ = counters_.sub_batches_done;
+  controls_.SetRowsDone(counters_.rows_done);
+  ApplySizes();
+}
+
+MigrationRun::~MigrationRun() = default;
+
+StepContext MigrationRun::Context() const {
+  return {.store = services_.store,
+          .target = *services_.target,
+          .controls = const_cast<RunControls&>(controls_),
+          .id = stored_.migration.id,
+          .lease = lease_,
+          .control_id = services_.control_id,
+          .actor = services_.actor,
+          .target_search_path = services_.target_search_path};
+}
+
+template <typename Result>
+void MigrationRun::Submit(std::function<Result()> work, std::function<void(Result)> then) {
+  {
+    absl::MutexLock lock(&mutex_);
+    ++in_flight_;
+  }
+  services_.workers.Submit([this, work = std::move(work), then = std::move(then), wake = services_.wake] {
+    auto result = std::make_shared<Result>(work());
+    {
+      // Last touch of this object: once in_flight_ is zero the scheduler may destroy it.
+      absl::MutexLock lock(&mutex_);
+      completions_.push_back([then, result] { then(std::move(*result)); });
+      --in_flight_;
+    }
+    wake();
+  });
+}
+
+void MigrationRun::TakeCompletions() {
+  std::deque<Completion> completions;
+  {
+    absl::MutexLock lock(&mutex_);
+    completions.swap(completions_);
+  }
+  for (const Completion& completion : completions) completion();
+}
+
+bool MigrationRun::idle() const {
+  absl::MutexLock lock(&mutex_);
+  return in_flight_ == 0;
+}
+
+void MigrationRun::Update(const StoredMigration& stored, Directive directive, const Hold& hold) {
+  if (directive == Directive::kAbandon) {
+    directive_ = directive;
+    controls_.Stop();
+    for (LaneSlot& slot : lanes_) {
+      if (slot.busy) slot.runner->Cancel();
+    }
+    return;
+  }
+  stored_.migration = stored.migration;
+  stored_.lease = stored.lease;
+  ApplySizes();
+  controls_.SetRowLimit(stored.migration.state == State::kRunning ? stored.migration.pause_after_rows : 0);
+  directive_hold_ = hold;
+  if (directive_ == Directive::kAbandon) return;  // for good
+  directive_ = directive;
+  // Lanes that are to be opened anew, or that end in a halt, stay interrupted until then.
+  const bool stopping = reopen_wanted_ || halt_.has_value();
+  if (directive_ == Directive::kWork && !stopping) {
+    controls_.Continue();
+  } else {
+    controls_.Interrupt();
+  }
+}
+
+void MigrationRun::Pump() {
+  TakeCompletions();
+  if (stage_ == Stage::kFinished) return;
+  const bool busy = step_busy_ || schema_check_busy_ || LanesBusy();
+  if (directive_ == Directive::kAbandon) {
+    if (!busy) Finish(/*release_claim=*/false);
+    return;
+  }
+  if (directive_ == Directive::kQuiesce || directive_ == Directive::kRelease) {
+    if (!busy && services_.clock.Now() >= step_due_) StartClosing();
+    return;
+  }
+  if (busy && (reopen_wanted_ || halt_.has_value())) return;  // the lanes are stopping
+  if (halt_.has_value()) {
+    if (services_.clock.Now() >= step_due_) Halt(halt_->first, halt_->second);
+    return;
+  }
+  if (reopen_wanted_) {
+    reopen_wanted_ = false;
+    lanes_.clear();
+    stage_ = Stage::kOpening;
+    controls_.Continue();
+  }
+  if (directive_ == Directive::kHold) return;
+  const bool due = !step_busy_ && services_.clock.Now() >= step_due_;
+  switch (stage_) {
+    case Stage::kOpening:
+      if (!due) return;
+      if (purpose_ == Purpose::kCleanup) {
+        StartCleanup();
+      } else {
+        StartOpening();
+      }
+      return;
+    case Stage::kWorking: DispatchLanes(); return;
+    case Stage::kEndingPass:
+      if (due) StartEndPass();
+      return;
+    case Stage::kHalting:
+    case Stage::kClosing:
+    case Stage::kFinished: return;
+  }
+}
+
+absl::Time MigrationRun::next_due() const {
+  if (stage_ == Stage::kFinished) return absl::InfinitePast();
+  if (step_busy_) return absl::InfiniteFuture();
+  if (directive_ == Directive::kHold) return absl::InfiniteFuture();
+  if (stage_ != Stage::kWorking || directive_ != Directive::kWork || halt_.has_value()) {
+    return LanesBusy() || schema_check_busy_ ? absl::InfiniteFuture() : step_due_;
+  }
+  absl::Time next = absl::InfiniteFuture();
+  for (const LaneSlot& slot : lanes_) {
+    if (!slot.busy && !slot.done) next = std::min(next, slot.due);
+  }
+  return next;
+}
+
+// ---- opening ------------------------------------------------------------------------------------------------------------------
+
+void MigrationRun::StartOpening() {
+  step_busy_ = true;
+  const auto on_phase = [this](Phase phase) {
+    absl::MutexLock lock(&mutex_);
+    opening_phase_ = phase;
+  };
+  const StoredMigration stored = stored_;
+  Submit<OpenOutcome>(
+      [this, stored, on_phase] { return OpenMigration(Context(), stored, services_.known_targets, on_phase); },
+      [this](OpenOutcome outcome) { Opened(std::move(outcome)); });
+}
+
+void MigrationRun::Opened(OpenOutcome outcome) {
+  step_busy_ = false;
+  switch (outcome.kind) {
+    case OpenOutcome::Kind::kReady:
+      plan_ = std::move(outcome.plan);
+      if (outcome.rows_estimated > 0) counters_.rows_estimated = outcome.rows_estimated;
+      step_attempts_ = 0;
+      step_consecutive_ = 0;
+      step_hold_ = Hold{};
+      AdoptCheckpoint(outcome.checkpoint);
+      Log(LogLevel::kInfo, "opened", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
+                                       {"epoch", absl::StrCat(epoch())}, {"pass", absl::StrCat(counters_.pass)},
+                                       {"rows", absl::StrCat(counters_.rows_done)}});
+      return;
+    case OpenOutcome::Kind::kHeld:
+      parting_hold_ = outcome.hold;
+      parting_recheck_ = outcome.recheck;
+      Finish(/*release_claim=*/true);
+      return;
+    case OpenOutcome::Kind::kHalted:
+    case OpenOutcome::Kind::kCompleted:
+      Finish(/*release_claim=*/true);
+      return;
+    case OpenOutcome::Kind::kStopped:
+      // Decide anew from what the store says; an operator's wish arrives with the next Update.
+      if (directive_ == Directive::kWork) Finish(/*release_claim=*/true);
+      return;
+    case OpenOutcome::Kind::kFailed:
+      StepFailed(outcome.error);
+      return;
+  }
+}
+
+void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
+  claim_ = checkpoint.claim;
+  counters_.pass = checkpoint.pass;
+  counters_.phase = checkpoint.pass <= 1 ? Phase::kExecute : Phase::kVerify;
+  counters_.rows_done = checkpoint.rows_total;
+  base_sub_batches_ = checkpoint.sub_batches_total;
+  base_unchanged_ = checkpoint.unchanged_rows;
+  pass_affected_base_ = checkpoint.pass_affected;
+  controls_.SetRowsDone(checkpoint.rows_total);
+  ApplySizes();
+  lanes_.clear();
+  for (const LaneRange& range : checkpoint.lanes) {
+    const auto& definition = *stored_.definition;
+    LaneRunner::Options options;
+    options.lane.claim = *claim_;
+    options.lane.range = range;
+    options.lane.pass = checkpoint.pass;
+    options.lane.plan = plan_.get();
+    options.lane.synchronous_commit = definition.commit() == migrationcontrol::v1::COMMIT_MODE_SYNC;
+    if (definition.has_lock_timeout()) options.lane.lock_timeout = DurationOf(definition.lock_timeout());
+    if (definition.has_statement_timeout()) options.lane.statement_timeout = DurationOf(definition.statement_timeout());
+    options.has_where = plan_->has_where;
+    options.first_sub_batch_size = FirstSubBatchSize();
+    options.adaptive = definition.pace().adaptive().enabled() && !stored_.migration.size_override.has_value();
+    if (definition.pace().adaptive().has_target_sub_batch_time()) {
+      options.target_time = DurationOf(definition.pace().adaptive().target_sub_batch_time());
+    }
+    LaneSlot slot;
+    slot.runner = std::make_unique<LaneRunner>(std::move(options), *services_.target, controls_, services_.clock);
+    slot.done = range.done();
+    lanes_.push_back(std::move(slot));
+  }
+  schema_check_due_ = services_.clock.Now() + kSchemaCheckInterval;
+  stage_ = AllLanesDone() ? Stage::kEndingPass : Stage::kWorking;
+  step_due_ = absl::InfinitePast();
+  if (stage_ == Stage::kEndingPass) services_.wake();
+}
+
+std::int32_t MigrationRun::FirstSubBatchSize() const {
+  const auto& pace = stored_.definition->pace();
+  if (stored_.migration.size_override.has_value()) return controls_.sub_batch_ceiling();
+  if (pace.sub_batch_size() > 0) return pace.sub_batch_size();
+  return std::min(kFirstSubBatchSize, controls_.batch_size());
+}
+
+void MigrationRun::ApplySizes() {
+  const Migration& m = stored_.migration;
+  Sizes sizes = m.sizes;
+  if (m.size_override.has_value()) {
+    sizes.batch_size = m.size_override->batch_size;
+    sizes.sub_batch_size = m.size_override->sub_batch_size;
+  }
+  controls_.SetSizes(sizes, m.size_override.has_value());
+}
+
+// ---- lanes --------------------------------------------------------------------------------------------------------------------
+
+void MigrationRun::DispatchLanes() {
+  const absl::Time now = services_.clock.Now();
+  if (!schema_check_busy_ && now >= schema_check_due_) StartSchemaCheck();
+  if (controls_.limit_reached()) return;  // the scheduler pauses it
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    LaneSlot& slot = lanes_[i];
+    if (slot.busy || slot.done || now < slot.due) continue;
+    slot.busy = true;
+    LaneRunner* runner = slot.runner.get();
+    struct Timed {
+      BatchOutcome outcome;
+      absl::Duration took;
+    };
+    Clock& clock = services_.clock;
+    Submit<Timed>(
+        [runner, &clock] {
+          const absl::Time begun = clock.Now();
+          Timed timed{runner->RunBatch(), {}};
+          timed.took = clock.Now() - begun;
+          return timed;
+        },
+        [this, i](Timed timed) { LaneFinishedBatch(i, std::move(timed.outcome), timed.took); });
+  }
+}
+
+void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, absl::Duration took) {
+  LaneSlot& slot = lanes_[index];
+  slot.busy = false;
+  if (outcome.job.has_value()) {
+    // Attempts come back with a committed sub-batch.
+    slot.attempts = 0;
+    slot.consecutive = 0;
+    slot.hold = Hold{};
+    if (jobs_.size() < kJobsWaitingMax) jobs_.push_back(*outcome.job);
+    if (outcome.job->outcome == "DONE") counters_.batches_done += 1;
+  }
+  const absl::Time now = services_.clock.Now();
+  switch (outcome.kind) {
+    case BatchOutcome::Kind::kLaneDone:
+      slot.done = true;
+      slot.runner->Close();
+      if (AllLanesDone()) {
+        stage_ = Stage::kEndingPass;
+        step_due_ = absl::InfinitePast();
+      }
+      return;
+    case BatchOutcome::Kind::kBatchDone: {
+      if (outcome.rows == 0) {
+        slot.due = now;
+        return;
+      }
+      const auto& pace = stored_.definition->pace();
+      absl::Duration rest = DurationOf(pace.interval());
+      if (pace.max_rows_per_second() > 0) {
+        const double share = static_cast<double>(pace.max_rows_per_second()) / static_cast<double>(lanes_.size());
+        rest = std::max(rest, absl::Seconds(static_cast<double>(outcome.rows) / share) - took);
+      }
+      slot.due = now + rest;
+      return;
+    }
+    case BatchOutcome::Kind::kStopped: return;
+    case BatchOutcome::Kind::kFailed: LaneFailed(slot, outcome); return;
+  }
+}
+
+void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
+  // Cancelled because we were told to stop: no failure.
+  if (controls_.stopped()) return;
+  const std::string sqlstate = SqlStateOf(outcome.error);
+  const auto& retry = stored_.definition->retry();
+  FailureContext context;
+  context.failure = IsCommitUnknown(outcome.error) ? FailureClass::kBackOff : ClassifyFailure(sqlstate);
+  context.sqlstate = sqlstate;
+  context.message = std::string(outcome.error.message());
+  context.sub_batch_size = outcome.failed_sub_batch_size;
+  context.attempts = slot.attempts;
+  context.consecutive = ++slot.consecutive;
+  if (retry.has_backoff()) context.backoff = DurationOf(retry.backoff());
+  if (retry.has_max_backoff()) context.max_backoff = DurationOf(retry.max_backoff());
+  if (retry.max_attempts() > 0) context.max_attempts = retry.max_attempts();
+  context.jitter = absl::Uniform(random_, 0.0, 1.0);
+  const FailureDecision decision = DecideFailure(context);
+  slot.attempts = decision.attempts;
+  counters_.attempts = decision.attempts;
+  counters_.last_error = LastError{sqlstate, context.message, absl::InfinitePast()};
+  Log(LogLevel::kWarning, "sub_batch_failed",
+      {{"migration", stored_.migration.name}, {"target", stored_.migration.target}, {"sqlstate", sqlstate},
+       {"message", context.message}, {"delay", absl::FormatDuration(decision.delay)}, {"halt", decision.halt_code}});
+  switch (decision.action) {
+    case FailureAction::kRetry:
+      slot.runner->ShrinkTo(decision.sub_batch_size);
+      slot.due = services_.clock.Now() + decision.delay;
+      slot.hold.kind = decision.hold;
+      slot.hold.reason = decision.message;
+      return;
+    case FailureAction::kReopen:
+      slot.hold.kind = decision.delay > absl::ZeroDuration() ? HoldKind::kBackoff : HoldKind::kNone;
+      slot.hold.reason = decision.message;
+      step_hold_ = slot.hold;
+      step_consecutive_ = slot.consecutive;
+      Reopen(decision.delay);
+      return;
+    case FailureAction::kHalt:
+      controls_.Interrupt();
+      halt_ = {decision.halt_code, decision.message};
+      // A refused statement may have its cause in a changed table: that is what a person wants to read.
+      if (decision.halt_code == kHaltStatementRefused && !schema_check_busy_) StartSchemaCheck();
+      return;
+  }
+}
+
+void MigrationRun::Reopen(absl::Duration delay) {
+  controls_.Interrupt();
+  reopen_wanted_ = true;
+  step_due_ = services_.clock.Now() + delay;
+}
+
+void MigrationRun::StartSchemaCheck() {
+  schema_check_busy_ = true;
+  const StoredMigration stored = stored_;
+  const auto plan = plan_;
+  Submit<absl::Status>([this, stored, plan] { return CheckSchema(Context(), stored, *plan); },
+                       [this](absl::Status status) {
+                         schema_check_busy_ = false;
+                         schema_check_due_ = services_.clock.Now() + kSchemaCheckInterval;
+                         if (SqlStateOf(status) != kSqlStateSchemaChanged) return;
+                         controls_.Interrupt();
+                         halt_ = {kHaltSchemaChanged, std::string(status.message())};
+                       });
+}
+
+// ---- the end of a pass, halting, closing --------------------------------------------------------------------------------------
+
+void MigrationRun::StartEndPass() {
+  step_busy_ = true;
+  const ProgressCounters counters = Counters();
+  PassContext pass;
+  pass.has_where = plan_->has_where;
+  pass.pass = counters.pass;
+  pass.pass_affected = pass_affected_base_;
+  for (const LaneSlot& slot : lanes_) pass.pass_affected += slot.runner->View().affected;
+  pass.unchanged_rows = counters.unchanged_rows;
+  const auto& definition = *stored_.definition;
+  pass.on_unchanged = definition.has_copy_columns() ? definition.copy_columns().on_unchanged() : definition.sql_batch().on_unchanged();
+  pass.earlier_passes = earlier_passes_;
+  if (pass.pass > 1) earlier_passes_.push_back(pass.pass_affected);
+  const bool automatic = definition.cleanup().when() == migrationcontrol::v1::CLEANUP_WHEN_AUTO;
+  const int lanes = definition.pace().lanes();
+  Submit<absl::StatusOr<PassEnd>>(
+      [this, pass, lanes, automatic, claim = *claim_, plan = plan_] {
+        return EndPass(Context(), claim, *plan, pass, lanes, automatic);
+      },
+      [this](absl::StatusOr<PassEnd> end) { PassEnded(std::move(end)); });
+}
+
+void MigrationRun::PassEnded(absl::StatusOr<PassEnd> end) {
+  step_busy_ = false;
+  if (!end.ok()) {
+    if (stored_.definition != nullptr && counters_.pass > 1 && !earlier_passes_.empty()) earlier_passes_.pop_back();
+    StepFailed(end.status());
+    return;
+  }
+  counters_ = Counters();
+  step_attempts_ = 0;
+  step_consecutive_ = 0;
+  step_hold_ = Hold{};
+  if (end->kind == PassEnd::Kind::kNextPass) {
+    working_base_ = counters_.working;
+    AdoptCheckpoint(end->checkpoint);
+    return;
+  }
+  Finish(/*release_claim=*/true);
+}
+
+void MigrationRun::StepFailed(const absl::Status& status) {
+  if (controls_.stopped()) return;
+  // The store refuses: the claim is lost, or the state is another one. The next look at the store tells.
+  if (status.code() == absl::StatusCode::kAborted && SqlStateOf(status).empty()) {
+    Finish(/*release_claim=*/true);
+    return;
+  }
+  const std::string sqlstate = SqlStateOf(status);
+  const auto& retry = stored_.definition->retry();
+  FailureContext context;
+  const bool away = status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kDeadlineExceeded;
+  context.failure = away ? FailureClass::kBackOff : ClassifyFailure(sqlstate.empty() ? "XX000" : sqlstate);
+  // A step has no rows to make fewer of: a lock that is taken is waited for.
+  if (context.failure == FailureClass::kRetrySmaller) context.sub_batch_size = 1;
+  context.sqlstate = sqlstate;
+  context.message = std::string(status.message());
+  context.attempts = step_attempts_;
+  context.consecutive = ++step_consecutive_;
+  if (retry.has_backoff()) context.backoff = DurationOf(retry.backoff());
+  if (retry.has_max_backoff()) context.max_backoff = DurationOf(retry.max_backoff());
+  if (retry.max_attempts() > 0) context.max_attempts = retry.max_attempts();
+  context.jitter = absl::Uniform(random_, 0.0, 1.0);
+  const FailureDecision decision = DecideFailure(context);
+  step_attempts_ = decision.attempts;
+  counters_.attempts = decision.attempts;
+  counters_.last_error = LastError{sqlstate, context.message, absl::InfinitePast()};
+  Log(LogLevel::kWarning, "step_failed",
+      {{"migration", stored_.migration.name}, {"target", stored_.migration.target}, {"sqlstate", sqlstate},
+       {"message", context.message}, {"delay", absl::FormatDuration(decision.delay)}, {"halt", decision.halt_code}});
+  if (decision.action == FailureAction::kHalt) {
+    halt_ = {decision.halt_code, decision.message};
+    return;
+  }
+  step_hold_.kind = decision.hold == HoldKind::kNone ? HoldKind::kBackoff : decision.hold;
+  step_hold_.reason = decision.message;
+  step_due_ = services_.clock.Now() + decision.delay;
+  if (decision.action == FailureAction::kReopen) Reopen(decision.delay);
+}
+
+void MigrationRun::Halt(std::string code, std::string message) {
+  stage_ = Stage::kHalting;
+  step_busy_ = true;
+  const auto claim = claim_;
+  Submit<absl::Status>(
+      [this, claim, code, message] {
+        // Durable before it is reported. A target that is away must not keep the operator from reading why.
+        if (claim.has_value()) services_.target->Barrier(*claim, /*completed=*/false).IgnoreError();
+        return RecordHalt(Context(), code, message);
+      },
+      [this](absl::Status status) {
+        step_busy_ = false;
+        const bool store_away = status.code() == absl::StatusCode::kUnavailable;
+        if (store_away) {
+          step_due_ = services_.clock.Now() + absl::Seconds(1);
+          stage_ = Stage::kWorking;  // halt_ is still set: tried again
+          return;
+        }
+        Finish(/*release_claim=*/true);
+      });
+}
+
+void MigrationRun::StartClosing() {
+  stage_ = Stage::kClosing;
+  step_busy_ = true;
+  for (LaneSlot& slot : lanes_) slot.runner->Close();
+  const auto claim = claim_;
+  const StoredMigration stored = stored_;
+  const bool quiesce = directive_ == Directive::kQuiesce;
+  Submit<absl::Status>(
+      [this, claim, stored, quiesce]() -> absl::Status {
+        if (quiesce) {
+          // A claim that was fenced meanwhile (immediate pause) is taken anew, which is just as good.
+          absl::Status status = QuiesceOnTarget(Context(), stored, claim);
+          if (ClassifyFailure(SqlStateOf(status)) == FailureClass::kFenced && !SqlStateOf(status).empty()) {
+            status = QuiesceOnTarget(Context(), stored, std::nullopt);
+          }
+          return status;
+        }
+        // Released for another process, which takes over by fencing: durability is all that is left to do.
+        if (claim.has_value()) services_.target->Barrier(*claim, /*completed=*/false).IgnoreError();
+        return absl::OkStatus();
+      },
+      [this](absl::Status status) { Closed(std::move(status)); });
+}
+
+void MigrationRun::Closed(absl::Status status) {
+  step_busy_ = false;
+  const bool try_again = status.code() == absl::StatusCode::kUnavailable;
+  if (!try_again) {
+    if (!status.ok()) {
+      Log(LogLevel::kInfo, "quiesce_refused", {{"migration", stored_.migration.name}, {"status", status.ToString()}});
+    }
+    Finish(/*release_claim=*/true);
+    return;
+  }
+  step_hold_.kind = HoldKind::kBackoff;
+  step_hold_.reason = std::string(status.message());
+  step_due_ = services_.clock.Now() + BackOff(absl::Milliseconds(200), absl::Seconds(5), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0));
+  // Taken up again as what is then wanted: the operator may have resumed it meanwhile.
+  lanes_.clear();
+  claim_.reset();
+  stage_ = Stage::kOpening;
+}
+
+void MigrationRun::StartCleanup() {
+  step_busy_ = true;
+  const StoredMigration stored = stored_;
+  {
+    absl::MutexLock lock(&mutex_);
+    opening_phase_ = Phase::kCleanup;
+  }
+  Submit<absl::Status>([this, stored] { return CleanUp(Context(), stored); },
+                       [this](absl::Status status) {
+                         step_busy_ = false;
+                         if (status.ok() || status.code() == absl::StatusCode::kAborted) {
+                           Finish(/*release_claim=*/true);
+                           return;
+                         }
+                         counters_.last_error = LastError{SqlStateOf(status), std::string(status.message()), absl::InfinitePast()};
+                         Log(LogLevel::kWarning, "cleanup_failed", {{"migration", stored_.migration.name}, {"status", status.ToString()}});
+                         step_due_ = services_.clock.Now() + BackOff(absl::Seconds(1), absl::Minutes(1), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0));
+                       });
+}
+
+void MigrationRun::Finish(bool release_claim) {
+  stage_ = Stage::kFinished;
+  release_claim_ = release_claim;
+  counters_ = Counters();
+  for (LaneSlot& slot : lanes_) slot.runner->Close();
+  lanes_.clear();
+  counters_.sub_batch_size = 0;
+}
+
+bool MigrationRun::LanesBusy() const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [](const LaneSlot& slot) { return slot.busy; });
+}
+
+bool MigrationRun::AllLanesDone() const {
+  return std::all_of(lanes_.begin(), lanes_.end(), [](const LaneSlot& slot) { return slot.done; });
+}
+
+// ---- what others see ----------------------------------------------------------------------------------------------------------
+
+ProgressCounters MigrationRun::Counters() {
+  ProgressCounters now = counters_;
+  if (stage_ == Stage::kFinished) return now;
+  if (stage_ == Stage::kOpening) {
+    absl::MutexLock lock(&mutex_);
+    now.phase = opening_phase_;
+  }
+  if (claim_.has_value()) {
+    now.rows_done = controls_.rows_done();
+    now.sub_batches_done = base_sub_batches_;
+    now.unchanged_rows = base_unchanged_;
+  }
+  now.working = working_base_;
+  now.lanes.clear();
+  now.sub_batch_size = 0;
+  double fraction = 0;
+  bool known = !lanes_.empty();
+  for (const LaneSlot& slot : lanes_) {
+    const LaneView view = slot.runner->View();
+    now.sub_batches_done += view.sub_batches;
+    now.unchanged_rows += view.unchanged;
+    now.working += view.working;
+    now.sub_batch_size = std::max(now.sub_batch_size, view.sub_batch_size);
+    now.lanes.push_back({view.range.lane, view.range.cursor, view.range.upper, view.range.rows});
+    const auto part = IntegerKeyFraction(plan_->key_types, view.range.lower, view.range.cursor, view.range.upper);
+    known = known && (part.has_value() || slot.done);
+    fraction += slot.done ? 1.0 : part.value_or(0);
+  }
+  if (known && now.phase == Phase::kExecute) now.fraction = fraction / static_cast<double>(lanes_.size());
+  if (now.phase == Phase::kVerify) now.fraction = 0.99;
+  rate_.Add(services_.clock.Now(), now.rows_done);
+  now.rows_per_second = rate_.PerSecond(services_.clock.Now());
+  return now;
+}
+
+Hold MigrationRun::CurrentHold() const {
+  if (directive_ == Directive::kHold) return directive_hold_;
+  if (stage_ != Stage::kWorking) return step_hold_;
+  // A lane that works outweighs one that waits.
+  const Hold* found = nullptr;
+  for (const LaneSlot& slot : lanes_) {
+    if (slot.done) continue;
+    if (slot.hold.kind == HoldKind::kNone) return Hold{};
+    found = &slot.hold;
+  }
+  return found == nullptr ? Hold{} : *found;
+}
+
+LiveWork MigrationRun::Live() const {
+  LiveWork live;
+  for (const LaneSlot& slot : lanes_) {
+    const LaneView view = slot.runner->View();
+    if (slot.busy && view.backend_pid != 0) live.backends.push_back({view.backend_pid, view.range.lane});
+  }
+  return live;
+}
+
+std::vector<JobRecord> MigrationRun::TakeJobs() { return std::exchange(jobs_, {}); }
+
+void MigrationRun::ReturnJobs(std::vector<JobRecord> jobs) {
+  jobs.insert(jobs.end(), std::make_move_iterator(jobs_.begin()), std::make_move_iterator(jobs_.end()));
+  if (jobs.size() > kJobsWaitingMax) jobs.resize(kJobsWaitingMax);
+  jobs_ = std::move(jobs);
+}
+
+}  // namespace migrationd

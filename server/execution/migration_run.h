@@ -1,0 +1,186 @@
+// One claimed migration in this process: drives its steps and lanes on the worker pool. The scheduler thread pumps it; the run never
+// blocks that thread.
+//
+//   opening --> working --> ending a pass --> working (next pass) ...
+//      |           |              '--> finished (completed, halted)
+//      '-----------+--> closing --> finished (paused, cancelled, released)
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/random/random.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "migrations/model/progress.h"
+#include "server/clock.h"
+#include "server/execution/lane_runner.h"
+#include "server/execution/steps.h"
+#include "server/execution/worker_pool.h"
+#include "server/scheduler/board.h"
+#include "store/control_store.h"
+
+namespace migrationd {
+
+// What the scheduler wants of a run.
+enum class Directive {
+  kWork,     // go on
+  kHold,     // begin nothing new; keep the claim
+  kQuiesce,  // stop, make durable, record PAUSED or CANCELLED, give the claim back
+  kRelease,  // stop, make durable, give the claim back; the state stays (shutdown, or another replica's turn)
+  kAbandon,  // the claim is lost: stop at once, write nothing
+};
+
+struct RunServices {
+  ControlStore& store;
+  std::shared_ptr<Target> target;
+  WorkerPool& workers;
+  Clock& clock;
+  std::string control_id;
+  std::string actor;
+  std::map<std::string, TargetIdentity> known_targets;
+  std::vector<std::string> target_search_path;
+  std::function<void()> wake;  // tells the scheduler that something happened; any thread
+};
+
+// For one thread (the scheduler's), except where said.
+class MigrationRun {
+ public:
+  enum class Purpose { kMigrate, kQuiesce, kCleanup };
+
+  MigrationRun(StoredMigration stored, Lease lease, absl::Time trusted_until, Purpose purpose, RunServices services);
+  // REQUIRES: idle() (nothing of it is on the worker pool).
+  ~MigrationRun();
+  MigrationRun(const MigrationRun&) = delete;
+  MigrationRun& operator=(const MigrationRun&) = delete;
+
+  // The store's newest word on it: sizes, intent. `directive` with the hold to show while kHold.
+  void Update(const StoredMigration& stored, Directive directive, const Hold& hold);
+  // Takes in results and submits what is due. Call when woken and when next_due() has come.
+  void Pump();
+  // Process-clock time of the next thing to do; InfiniteFuture when only a result will bring it on.
+  absl::Time next_due() const;
+
+  // No sub-batch begins until the next Update. Any thread.
+  void Interrupt() { controls_.Interrupt(); }
+  void TrustUntil(absl::Time until) { controls_.TrustUntil(until); }
+
+  bool finished() const { return stage_ == Stage::kFinished; }
+  bool idle() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // When finished: whether the claim still has to be given back.
+  bool release_claim() const { return release_claim_; }
+  // When finished because of a hold (SKIPPED, PREFLIGHT): what to show, and for how long not to claim it again.
+  std::optional<Hold> parting_hold() const { return parting_hold_; }
+  absl::Duration parting_recheck() const { return parting_recheck_; }
+
+  const Lease& lease() const { return lease_; }
+  MigrationId id() const { return stored_.migration.id; }
+  std::int64_t epoch() const { return claim_.has_value() ? claim_->epoch : lease_.epoch; }
+  bool trusted() const { return controls_.trusted(); }
+  Purpose purpose() const { return purpose_; }
+  // The database's time of an error that was just seen.
+  void StampLastError(absl::Time at) {
+    if (counters_.last_error.has_value()) counters_.last_error->at = at;
+  }
+  bool limit_reached() const { return controls_.limit_reached(); }
+
+  // Counters, hold and history for the store and the board. Hold times are set by the caller, who knows the database's time.
+  ProgressCounters Counters();
+  Hold CurrentHold() const;
+  LiveWork Live() const;
+  // Takes the job rows out; at most 10,000 wait.
+  std::vector<JobRecord> TakeJobs();
+  void ReturnJobs(std::vector<JobRecord> jobs);
+
+ private:
+  enum class Stage { kOpening, kWorking, kEndingPass, kHalting, kClosing, kFinished };
+
+  struct LaneSlot {
+    std::unique_ptr<LaneRunner> runner;
+    bool busy = false;
+    bool done = false;
+    absl::Time due = absl::InfinitePast();
+    std::int32_t attempts = 0;
+    std::int32_t consecutive = 0;
+    Hold hold;
+  };
+  using Completion = std::function<void()>;
+
+  StepContext Context() const;
+  // Runs `work` on the pool; `then` later on the scheduler's thread.
+  template <typename Result>
+  void Submit(std::function<Result()> work, std::function<void(Result)> then);
+  void TakeCompletions() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void StartOpening();
+  void Opened(OpenOutcome outcome);
+  void AdoptCheckpoint(const Checkpoint& checkpoint);
+  void DispatchLanes();
+  void LaneFinishedBatch(std::size_t index, BatchOutcome outcome, absl::Duration took);
+  void LaneFailed(LaneSlot& slot, const BatchOutcome& outcome);
+  void StartSchemaCheck();
+  void StartEndPass();
+  void PassEnded(absl::StatusOr<PassEnd> end);
+  void Halt(std::string code, std::string message);
+  void StartClosing();
+  void Closed(absl::Status status);
+  void StartCleanup();
+  // Everything about the target is to be read anew (fenced, lost connection, unknown commit).
+  void Reopen(absl::Duration delay);
+  void Finish(bool release_claim);
+  void StepFailed(const absl::Status& status);
+  bool LanesBusy() const;
+  bool AllLanesDone() const;
+  void ApplySizes();
+  std::int32_t FirstSubBatchSize() const;
+
+  // Constant after construction.
+  const Lease lease_;
+  const Purpose purpose_;
+  const RunServices services_;
+
+  StoredMigration stored_;
+  RunControls controls_;
+  Directive directive_ = Directive::kWork;
+  Hold directive_hold_;
+  Stage stage_ = Stage::kOpening;
+  bool step_busy_ = false;
+  bool schema_check_busy_ = false;
+  bool reopen_wanted_ = false;
+  absl::Time step_due_ = absl::InfinitePast();
+  absl::Time schema_check_due_ = absl::InfinitePast();
+  std::int32_t step_attempts_ = 0;
+  std::int32_t step_consecutive_ = 0;
+  Hold step_hold_;
+  bool release_claim_ = true;
+  std::optional<Hold> parting_hold_;
+  absl::Duration parting_recheck_;
+  std::optional<std::pair<std::string, std::string>> halt_;  // code, message: once the lanes have stopped
+
+  std::optional<FenceClaim> claim_;
+  std::shared_ptr<const MigrationPlan> plan_;
+  std::vector<LaneSlot> lanes_;
+  std::vector<std::int64_t> earlier_passes_;
+  ProgressCounters counters_;  // as of the last checkpoint or pass; live lanes are added by Counters()
+  std::int64_t base_sub_batches_ = 0;
+  std::int64_t base_unchanged_ = 0;
+  std::int64_t pass_affected_base_ = 0;
+  absl::Duration working_base_;
+  RateMeter rate_{absl::Seconds(10)};
+  std::vector<JobRecord> jobs_;
+  absl::BitGen random_;
+
+  mutable absl::Mutex mutex_;
+  std::deque<Completion> completions_ ABSL_GUARDED_BY(mutex_);
+  int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  Phase opening_phase_ ABSL_GUARDED_BY(mutex_) = Phase::kPrepare;
+};
+
+}  // namespace migrationd

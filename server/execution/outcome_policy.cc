@@ -1,0 +1,132 @@
+#include "server/execution/outcome_policy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace migrationd {
+namespace {
+
+// Immediate retries (deadlock, serialization) before they are spread out, so that two sides do not spin on each other.
+constexpr std::int32_t kImmediateRetriesMax = 3;
+// A lock that stays taken at one row is looked at again this often.
+constexpr absl::Duration kBlockedDelay = absl::Seconds(1);
+constexpr absl::Duration kFrozenDelay = absl::Seconds(2);
+
+FailureDecision HaltWith(const FailureContext& context, std::string code, std::string message) {
+  FailureDecision decision;
+  decision.action = FailureAction::kHalt;
+  decision.attempts = context.attempts;
+  decision.sub_batch_size = context.sub_batch_size;
+  decision.halt_code = std::move(code);
+  decision.message = std::move(message);
+  return decision;
+}
+
+FailureDecision RetryAfter(const FailureContext& context, absl::Duration delay, HoldKind hold) {
+  FailureDecision decision;
+  decision.delay = delay;
+  decision.hold = hold;
+  decision.attempts = context.attempts;
+  decision.sub_batch_size = context.sub_batch_size;
+  decision.message = context.message;
+  return decision;
+}
+
+FailureDecision RetrySmaller(const FailureContext& context) {
+  if (context.sub_batch_size <= 1) return RetryAfter(context, kBlockedDelay, HoldKind::kBlocked);
+  FailureDecision decision = RetryAfter(context, absl::ZeroDuration(), HoldKind::kNone);
+  // A quarter: locks and slow plans rarely go away by a little.
+  decision.sub_batch_size = std::max(1, context.sub_batch_size / 4);
+  return decision;
+}
+
+FailureDecision UseAttempt(const FailureContext& context) {
+  FailureDecision decision =
+      RetryAfter(context, BackOff(context.backoff, context.max_backoff, context.attempts + 1, context.jitter), HoldKind::kBackoff);
+  decision.attempts = context.attempts + 1;
+  if (decision.attempts < context.max_attempts) return decision;
+  FailureDecision halt = HaltWith(context, kHaltAttemptsExhausted,
+                              absl::StrCat(decision.attempts, " attempts failed, the last with ",
+                                           context.sqlstate.empty() ? "no SQLSTATE" : context.sqlstate, ": ", context.message));
+  halt.attempts = decision.attempts;
+  return halt;
+}
+
+}  // namespace
+
+absl::Duration BackOff(absl::Duration first, absl::Duration longest, std::int32_t consecutive, double jitter) {
+  const int doublings = std::clamp(consecutive - 1, 0, 30);
+  const absl::Duration full = std::min(longest, first * std::pow(2.0, doublings));
+  return full * (0.5 + 0.5 * std::clamp(jitter, 0.0, 1.0));
+}
+
+FailureDecision DecideFailure(const FailureContext& context) {
+  switch (context.failure) {
+    case FailureClass::kRetryNow:
+      if (context.consecutive <= kImmediateRetriesMax) return RetryAfter(context, absl::ZeroDuration(), HoldKind::kNone);
+      return RetryAfter(context, BackOff(absl::Milliseconds(50), absl::Seconds(5), context.consecutive - kImmediateRetriesMax, context.jitter),
+                        HoldKind::kBackoff);
+    case FailureClass::kRetrySmaller: return RetrySmaller(context);
+    case FailureClass::kBackOff: {
+      FailureDecision decision = RetryAfter(
+          context, BackOff(absl::Milliseconds(200), absl::Seconds(15), context.consecutive, context.jitter), HoldKind::kBackoff);
+      // The connection may be gone, and with it what we know of the last commit.
+      decision.action = FailureAction::kReopen;
+      return decision;
+    }
+    case FailureClass::kFenced: {
+      FailureDecision decision = RetryAfter(context, absl::ZeroDuration(), HoldKind::kNone);
+      decision.action = FailureAction::kReopen;
+      return decision;
+    }
+    case FailureClass::kFrozen: return RetryAfter(context, kFrozenDelay, HoldKind::kFrozen);
+    case FailureClass::kSchemaChanged: return HaltWith(context, kHaltSchemaChanged, context.message);
+    case FailureClass::kWhereNotSatisfied: return HaltWith(context, kHaltWhereNotSatisfied, context.message);
+    case FailureClass::kHalt:
+      return HaltWith(context, kHaltStatementRefused, absl::StrCat("The target refused the statement with ", context.sqlstate, ": ", context.message));
+    case FailureClass::kBadRows:
+    case FailureClass::kAttempt: return UseAttempt(context);
+  }
+  return UseAttempt(context);
+}
+
+PassDecision DecideAfterPass(const PassContext& context) {
+  PassDecision decision;
+  if (!context.has_where) return decision;
+  if (context.pass <= 1) {
+    decision.action = PassAction::kNextPass;
+    return decision;
+  }
+  if (context.pass_affected > 0) {
+    // Not shrinking: each of the last passes found at least as much as the one before it.
+    int growing = 0;
+    std::int64_t later = context.pass_affected;
+    for (auto earlier = context.earlier_passes.rbegin(); earlier != context.earlier_passes.rend() && later >= *earlier; ++earlier) {
+      later = *earlier;
+      ++growing;
+    }
+    if (growing + 1 >= kInflowPassesMax) {
+      decision.action = PassAction::kHalt;
+      decision.halt_code = kHaltVerifyInflow;
+      decision.message = absl::StrCat(kInflowPassesMax, " passes in a row found as many rows to do as before (the last one ", context.pass_affected,
+                                      "): something writes rows that match `where` as fast as they are done. Stop that writer, then Retry.");
+      return decision;
+    }
+    decision.action = PassAction::kNextPass;
+    return decision;
+  }
+  if (context.unchanged_rows > 0 && context.on_unchanged != migrationcontrol::v1::ON_UNCHANGED_ACCEPT) {
+    decision.action = PassAction::kHalt;
+    decision.halt_code = kHaltRowsLeft;
+    decision.message = absl::StrCat(context.unchanged_rows,
+                                    " rows still match `where` after their turn; their keys are in migration_control.failed_range on the target. "
+                                    "Repair them and Retry, or Accept them as they are.");
+    return decision;
+  }
+  decision.accepted_rows = context.unchanged_rows;
+  return decision;
+}
+
+}  // namespace migrationd

@@ -1,0 +1,493 @@
+#include "server/execution/steps.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "migrations/model/failure.h"
+#include "migrations/model/status_macros.h"
+
+namespace migrationd {
+namespace {
+
+using migrationcontrol::v1::MigrationDefinition;
+
+// How often skip_if and preflight checks are asked again.
+constexpr absl::Duration kSkipRecheck = absl::Seconds(30);
+constexpr absl::Duration kPreflightRecheck = absl::Seconds(10);
+constexpr absl::Duration kPrepareLockTimeout = absl::Milliseconds(500);
+
+MutationContext Guarded(const StepContext& context, std::string call) {
+  MutationContext mutation;
+  mutation.caller.actor = context.actor;
+  mutation.call = std::move(call);
+  mutation.lease_token = context.lease.token;
+  return mutation;
+}
+
+OpenOutcome Failed(absl::Status error) {
+  OpenOutcome outcome;
+  outcome.kind = OpenOutcome::Kind::kFailed;
+  outcome.error = std::move(error);
+  return outcome;
+}
+
+OpenOutcome Halted(const StepContext& context, const std::string& code, const std::string& message) {
+  absl::Status recorded = RecordHalt(context, code, message);
+  if (!recorded.ok()) return Failed(std::move(recorded));
+  OpenOutcome outcome;
+  outcome.kind = OpenOutcome::Kind::kHalted;
+  return outcome;
+}
+
+// A refusal by the target or the definition that no retry helps, as opposed to a target that cannot be reached.
+bool IsRefusal(const absl::Status& status) {
+  return status.code() != absl::StatusCode::kUnavailable && status.code() != absl::StatusCode::kDeadlineExceeded &&
+         ClassifyFailure(SqlStateOf(status).empty() ? "42000" : SqlStateOf(status)) == FailureClass::kHalt;
+}
+
+PlanContext MakePlanContext(const StepContext& context, const StoredMigration& stored) {
+  return {.name = stored.migration.name,
+          .parameters = stored.migration.parameters,
+          .target_search_path = context.target_search_path};
+}
+
+struct Planned {
+  MigrationPlan plan;
+  double estimated_rows = 0;
+};
+
+absl::StatusOr<Planned> PlanOnTarget(const StepContext& context, const StoredMigration& stored) {
+  MD_ASSIGN_OR_RETURN(const TableName table, ParseTableName(TableOf(*stored.definition)));
+  MD_ASSIGN_OR_RETURN(const TableFacts facts, context.target.Inspect(table));
+  Planned planned;
+  MD_ASSIGN_OR_RETURN(planned.plan, MakePlan(*stored.definition, facts, MakePlanContext(context, stored)));
+  planned.estimated_rows = facts.estimated_rows;
+  return planned;
+}
+
+// One step of OpenMigration. nullopt: go on.
+using MaybeOutcome = std::optional<OpenOutcome>;
+
+// Runs the steps in order, carrying what they find.
+class Opening {
+ public:
+  Opening(const StepContext& context, const StoredMigration& stored, const std::map<std::string, TargetIdentity>& known,
+          const std::function<void(Phase)>& on_phase)
+      : context_(context), stored_(stored), known_(known), on_phase_(on_phase) {}
+
+  OpenOutcome Run() {
+    on_phase_(Phase::kPrepare);
+    for (auto step : {&Opening::Identify, &Opening::Plan, &Opening::Preflight, &Opening::Begin, &Opening::TakeFence,
+                      &Opening::CompareTable, &Opening::Prepare, &Opening::PlanPass}) {
+      // The claim may have been lost, or the operator may have paused, between any two steps.
+      if (context_.controls.stopped() || !context_.controls.trusted()) return OpenOutcome{};
+      if (MaybeOutcome outcome = (this->*step)(); outcome.has_value()) return *std::move(outcome);
+    }
+    OpenOutcome ready;
+    ready.kind = OpenOutcome::Kind::kReady;
+    ready.checkpoint = std::move(checkpoint_);
+    ready.plan = std::make_shared<const MigrationPlan>(std::move(planned_.plan));
+    const bool whole_table = !ready.plan->has_where || stored_.definition->has_copy_columns();
+    if (whole_table && planned_.estimated_rows > 0) ready.rows_estimated = static_cast<std::int64_t>(planned_.estimated_rows);
+    return ready;
+  }
+
+ private:
+  // Is this the database that we knew by that name?
+  MaybeOutcome Identify() {
+    auto identity = context_.target.Open(/*may_create_identity=*/false);
+    if (!identity.ok()) return TargetFailure(identity.status());
+    const Migration& m = stored_.migration;
+    const auto known = known_.find(m.target);
+    if (known != known_.end()) {
+      const TargetIdentity& before = known->second;
+      const bool same_database =
+          before.system_identifier == identity->system_identifier && before.database_oid == identity->database_oid;
+      if (identity->uuid.empty() && same_database && m.fence == FenceState::kCreated) {
+        return Halted(context_, kHaltCheckpointLost,
+                      "The target is the same database, but its schema migration_control has lost its identity: the checkpoint is gone. "
+                      "Restore it, or Retry with from FROM_START.");
+      }
+      const bool replaced = identity->uuid.empty() ? !same_database : identity->uuid != before.uuid;
+      if (replaced) return Replace(*identity);
+    }
+    if (identity->uuid.empty()) {
+      identity = context_.target.Open(/*may_create_identity=*/true);
+      if (!identity.ok()) return TargetFailure(identity.status());
+    }
+    for (const auto& [name, other] : known_) {
+      if (name != m.target && other.uuid == identity->uuid) {
+        return Halted(context_, kHaltPreflightFailed,
+                      absl::StrCat("Targets \"", m.target, "\" and \"", name, "\" are the same database (identity ", other.uuid,
+                                   "); remove one of them."));
+      }
+    }
+    if (known == known_.end() || !(known->second == *identity)) {
+      absl::Status recorded = context_.store.RecordTarget(m.target, *identity);
+      if (!recorded.ok()) return Failed(std::move(recorded));
+    }
+    return std::nullopt;
+  }
+
+  // Another database stands behind the name: everything on it begins anew.
+  MaybeOutcome Replace(const TargetIdentity& identity) {
+    TargetIdentity fresh = identity;
+    if (fresh.uuid.empty()) {
+      auto made = context_.target.Open(/*may_create_identity=*/true);
+      if (!made.ok()) return TargetFailure(made.status());
+      fresh = *made;
+    }
+    auto snapshot = context_.store.Load();
+    if (!snapshot.ok()) return Failed(snapshot.status());
+    for (const StoredMigration& other : snapshot->migrations) {
+      if (other.migration.target != stored_.migration.target) continue;
+      MutationContext mutation;
+      mutation.caller = {context_.actor, "another database stands behind the target's name"};
+      mutation.call = "TargetReplaced";
+      auto restarted = context_.store.Mutate(other.migration.id, mutation, [&](const StoredMigration& current, absl::Time now) {
+        return RestartOnNewTarget(current.migration, mutation.caller, now);
+      });
+      if (!restarted.ok()) return Failed(restarted.status());
+    }
+    absl::Status recorded = context_.store.RecordTarget(stored_.migration.target, fresh);
+    if (!recorded.ok()) return Failed(std::move(recorded));
+    return OpenOutcome{};
+  }
+
+  MaybeOutcome Plan() {
+    auto planned = PlanOnTarget(context_, stored_);
+    if (!planned.ok()) {
+      if (!IsRefusal(planned.status())) return TargetFailure(planned.status());
+      return Halted(context_, stored_.migration.started_at.has_value() ? kHaltSchemaChanged : kHaltPreflightFailed,
+                    std::string(planned.status().message()));
+    }
+    planned_ = *std::move(planned);
+    const MigrationPlan& plan = planned_.plan;
+    std::vector<std::string> types = plan.key_casts;
+    types.insert(types.end(), plan.key_casts.begin(), plan.key_casts.end());
+    types.insert(types.end(), plan.parameter_types.begin(), plan.parameter_types.end());
+    absl::Status checked = context_.target.CheckStatement(plan.work, types, plan.search_path);
+    if (checked.ok()) return std::nullopt;
+    if (!IsRefusal(checked)) return TargetFailure(checked);
+    return Halted(context_, stored_.migration.started_at.has_value() ? kHaltStatementRefused : kHaltPreflightFailed,
+                  absl::StrCat("The target refuses the statement: ", std::string(checked.message())));
+  }
+
+  // skip_if and checks: only before the first write.
+  MaybeOutcome Preflight() {
+    if (stored_.migration.state != State::kPending) return std::nullopt;
+    const MigrationDefinition& definition = *stored_.definition;
+    if (!definition.skip_if().empty()) {
+      auto skip = context_.target.AskBoolean(definition.skip_if(), planned_.plan.search_path);
+      if (!skip.ok()) return AskFailure("skip_if", skip.status());
+      if (*skip) return Hold(HoldKind::kSkipped, "skip_if is true", kSkipRecheck);
+    }
+    for (const auto& check : definition.preflight().checks()) {
+      auto passed = context_.target.AskBoolean(check.sql(), planned_.plan.search_path);
+      if (!passed.ok()) return AskFailure(absl::StrCat("preflight check \"", check.name(), "\""), passed.status());
+      if (!*passed) return Hold(HoldKind::kPreflight, absl::StrCat("check \"", check.name(), "\" is not true"), kPreflightRecheck);
+    }
+    return std::nullopt;
+  }
+
+  // RUNNING, and CREATING before anything is written on the target.
+  MaybeOutcome Begin() {
+    auto begun = context_.store.Mutate(context_.id, Guarded(context_, "Begin"), [&](const StoredMigration& current, absl::Time now)
+                                           -> absl::StatusOr<VerbEffect> {
+      VerbEffect effect;
+      effect.after = current.migration;
+      effect.changed = false;
+      if (current.migration.state == State::kPending) {
+        MD_ASSIGN_OR_RETURN(effect, BeginMigration(current.migration, {context_.actor, ""}, now));
+      } else if (current.migration.state != State::kRunning) {
+        return absl::AbortedError("The migration is not to run any more.");
+      }
+      if (effect.after.fence == FenceState::kNone) {
+        effect.after.fence = FenceState::kCreating;
+        if (!effect.changed) {
+          effect.event_kind = "OWNER";
+          effect.event_reason = "about to write to the target for the first time";
+        }
+        effect.changed = true;
+      }
+      return effect;
+    });
+    if (!begun.ok()) return StoreFailure(begun.status());
+    current_ = *std::move(begun);
+    return std::nullopt;
+  }
+
+  MaybeOutcome TakeFence() {
+    const Migration& m = current_.migration;
+    TakeOverRequest request;
+    request.migration = m.name;
+    request.control_id = context_.control_id;
+    request.definition_digest = m.definition_digest;
+    request.store_epoch = context_.lease.epoch;
+    request.may_create = m.fence == FenceState::kCreating || m.restart_from == RestartFrom::kStart;
+    request.adopt = m.restart_from == RestartFrom::kAdopt;
+    request.restart = m.restart_from == RestartFrom::kStart;
+    request.recheck = m.restart_from == RestartFrom::kRecheck;
+    auto checkpoint = context_.target.TakeOver(request);
+    if (!checkpoint.ok()) {
+      if (checkpoint.status().code() == absl::StatusCode::kNotFound) {
+        return Halted(context_, kHaltCheckpointLost, std::string(checkpoint.status().message()));
+      }
+      if (checkpoint.status().code() == absl::StatusCode::kPermissionDenied) {
+        return Halted(context_, kHaltForeignControl, std::string(checkpoint.status().message()));
+      }
+      return TargetFailure(checkpoint.status());
+    }
+    checkpoint_ = *std::move(checkpoint);
+    absl::Status raised = context_.store.RaiseEpoch({context_.id, context_.lease.token}, checkpoint_.claim.epoch);
+    if (!raised.ok()) return StoreFailure(raised);
+    restart_from_ = m.restart_from;
+    ReportRewind(m);
+    if (checkpoint_.completed_at.has_value()) return AlreadyCompleted();
+    return std::nullopt;
+  }
+
+  // The target's cursors win over the store's counters; history says so.
+  void ReportRewind(const Migration& m) {
+    if (restart_from_ == RestartFrom::kStart || m.progress.sub_batches_done <= checkpoint_.sub_batches_total) return;
+    EventRecord event;
+    event.target = m.target;
+    event.migration = m.name;
+    event.kind = "TARGET_REWOUND";
+    event.actor = context_.actor;
+    event.from = absl::StrCat(m.progress.rows_done, " rows");
+    event.to = absl::StrCat(checkpoint_.rows_total, " rows");
+    event.reason = "the target lost commits (failover or restore); its cursors are in force";
+    // The event is a courtesy: without it the counters still are corrected.
+    context_.store.AppendEvent(event).IgnoreError();
+  }
+
+  // A process that died between the target's and the store's record of the end.
+  MaybeOutcome AlreadyCompleted() {
+    auto completed = context_.store.Mutate(context_.id, Guarded(context_, "Complete"), [&](const StoredMigration& current, absl::Time now) {
+      return CompleteMigration(current.migration, {context_.actor, "found complete on the target"}, now, current.migration.accepted_rows);
+    });
+    if (!completed.ok()) return StoreFailure(completed.status());
+    OpenOutcome outcome;
+    outcome.kind = OpenOutcome::Kind::kCompleted;
+    return outcome;
+  }
+
+  MaybeOutcome CompareTable() {
+    const MigrationPlan& plan = planned_.plan;
+    const bool record = checkpoint_.table_oid == 0 || restart_from_ == RestartFrom::kStart ||
+                        restart_from_ == RestartFrom::kAdopt || restart_from_ == RestartFrom::kNewSchema;
+    if (record) {
+      absl::Status recorded = context_.target.RecordTable(checkpoint_.claim, plan.table_oid, plan.column_digest);
+      if (!recorded.ok()) return TargetFailure(recorded);
+    } else if (checkpoint_.table_oid != plan.table_oid || checkpoint_.column_digest != plan.column_digest) {
+      return Halted(context_, kHaltSchemaChanged,
+                    absl::StrCat(checkpoint_.table_oid != plan.table_oid ? "The table was replaced by another one of that name"
+                                                                         : "A column that the migration uses was changed",
+                                 " since work began. If the definition still is right, Retry."));
+    }
+    // What Retry asked for has been done; CREATING has become CREATED.
+    auto consumed = context_.store.Mutate(context_.id, Guarded(context_, "Opened"), [&](const StoredMigration& current, absl::Time)
+                                              -> absl::StatusOr<VerbEffect> {
+      VerbEffect effect;
+      effect.after = current.migration;
+      effect.after.fence = FenceState::kCreated;
+      // Forgetting what was recorded as unchanged needs a new pass, which comes last: until then it may be asked for again.
+      if (restart_from_ != RestartFrom::kRecheck) effect.after.restart_from = RestartFrom::kContinue;
+      effect.changed = current.migration.fence != effect.after.fence || current.migration.restart_from != effect.after.restart_from;
+      effect.event_kind = "OWNER";
+      effect.event_to = absl::StrCat("epoch ", checkpoint_.claim.epoch);
+      effect.event_reason = "took the migration over on the target";
+      return effect;
+    });
+    if (!consumed.ok()) return StoreFailure(consumed.status());
+    return std::nullopt;
+  }
+
+  MaybeOutcome Prepare() {
+    const MigrationPlan& plan = planned_.plan;
+    std::vector<std::string> statements = plan.prepare;
+    for (const std::string& statement : stored_.definition->prepare()) statements.push_back(statement);
+    for (std::size_t i = 0; i < statements.size(); ++i) {
+      absl::Status done = context_.target.RunStep(checkpoint_.claim, absl::StrCat("prepare/", i), statements[i], plan.search_path,
+                                                  kPrepareLockTimeout);
+      if (!done.ok()) return TargetFailure(done);
+    }
+    return std::nullopt;
+  }
+
+  MaybeOutcome PlanPass() {
+    on_phase_(checkpoint_.pass <= 1 ? Phase::kExecute : Phase::kVerify);
+    const bool recheck = restart_from_ == RestartFrom::kRecheck;
+    if (checkpoint_.pass > 0 && !recheck) return std::nullopt;
+    auto lanes = context_.target.PlanLanes(planned_.plan, stored_.definition->pace().lanes());
+    if (!lanes.ok()) return TargetFailure(lanes.status());
+    auto begun = context_.target.BeginPass(checkpoint_.claim, checkpoint_.pass + 1, *lanes);
+    if (!begun.ok()) return TargetFailure(begun.status());
+    checkpoint_ = *std::move(begun);
+    if (!recheck) return std::nullopt;
+    auto consumed = context_.store.Mutate(context_.id, Guarded(context_, "Recheck"), [](const StoredMigration& current, absl::Time) -> absl::StatusOr<VerbEffect> {
+      VerbEffect effect;
+      effect.after = current.migration;
+      effect.after.restart_from = RestartFrom::kContinue;
+      effect.event_kind = "OWNER";
+      effect.event_reason = "rows recorded as unchanged are looked at again";
+      return effect;
+    });
+    if (!consumed.ok()) return StoreFailure(consumed.status());
+    return std::nullopt;
+  }
+
+  MaybeOutcome Hold(HoldKind kind, std::string reason, absl::Duration recheck) {
+    OpenOutcome outcome;
+    outcome.kind = OpenOutcome::Kind::kHeld;
+    outcome.hold.kind = kind;
+    outcome.hold.reason = std::move(reason);
+    outcome.recheck = recheck;
+    return outcome;
+  }
+
+  MaybeOutcome AskFailure(const std::string& what, const absl::Status& status) {
+    if (!IsRefusal(status)) return TargetFailure(status);
+    return Halted(context_, kHaltPreflightFailed, absl::StrCat(what, ": ", std::string(status.message())));
+  }
+  MaybeOutcome TargetFailure(const absl::Status& status) { return Failed(status); }
+  MaybeOutcome StoreFailure(const absl::Status& status) {
+    // The claim is gone, or the operator was faster: not an error of the migration.
+    if (status.code() == absl::StatusCode::kAborted || status.code() == absl::StatusCode::kNotFound ||
+        status.code() == absl::StatusCode::kFailedPrecondition) {
+      return OpenOutcome{};
+    }
+    return Failed(status);
+  }
+
+  const StepContext& context_;
+  const StoredMigration& stored_;
+  const std::map<std::string, TargetIdentity>& known_;
+  const std::function<void(Phase)>& on_phase_;
+  Planned planned_;
+  StoredMigration current_;
+  Checkpoint checkpoint_;
+  RestartFrom restart_from_ = RestartFrom::kContinue;
+};
+
+}  // namespace
+
+OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& stored,
+                          const std::map<std::string, TargetIdentity>& known_targets,
+                          const std::function<void(Phase)>& on_phase) {
+  return Opening(context, stored, known_targets, on_phase).Run();
+}
+
+absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
+                                const PassContext& pass, int lanes, bool cleanup_automatically) {
+  const PassDecision decision = DecideAfterPass(pass);
+  PassEnd end;
+  switch (decision.action) {
+    case PassAction::kNextPass: {
+      MD_ASSIGN_OR_RETURN(const auto ranges, context.target.PlanLanes(plan, lanes));
+      MD_ASSIGN_OR_RETURN(end.checkpoint, context.target.BeginPass(claim, pass.pass + 1, ranges));
+      end.kind = PassEnd::Kind::kNextPass;
+      return end;
+    }
+    case PassAction::kHalt:
+      MD_RETURN_IF_ERROR(context.target.Barrier(claim, /*completed=*/false));
+      MD_RETURN_IF_ERROR(RecordHalt(context, decision.halt_code, decision.message));
+      end.kind = PassEnd::Kind::kHalted;
+      return end;
+    case PassAction::kComplete: break;
+  }
+  // First the data's own database, then the report: a crash in between is found by the next owner.
+  MD_RETURN_IF_ERROR(context.target.Barrier(claim, /*completed=*/true));
+  const auto completed = context.store.Mutate(
+      context.id, Guarded(context, "Complete"), [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+        MD_ASSIGN_OR_RETURN(VerbEffect effect, CompleteMigration(current.migration, {context.actor, ""}, now, decision.accepted_rows));
+        if (cleanup_automatically) effect.after.cleanup_requested = true;
+        return effect;
+      });
+  if (!completed.ok()) return completed.status();
+  end.kind = PassEnd::Kind::kCompleted;
+  return end;
+}
+
+absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& stored, const std::optional<FenceClaim>& claim) {
+  const Migration& m = stored.migration;
+  if (claim.has_value()) {
+    MD_RETURN_IF_ERROR(context.target.Barrier(*claim, /*completed=*/false));
+  } else if (m.fence != FenceState::kNone) {
+    TakeOverRequest request;
+    request.migration = m.name;
+    request.control_id = context.control_id;
+    request.definition_digest = m.definition_digest;
+    request.store_epoch = context.lease.epoch;
+    request.may_create = m.fence == FenceState::kCreating;
+    MD_ASSIGN_OR_RETURN(const QuiesceResult quiesced, context.target.Revoke(request, absl::Seconds(5)));
+    MD_RETURN_IF_ERROR(context.store.RaiseEpoch({context.id, context.lease.token}, quiesced.checkpoint.claim.epoch));
+  }
+  return context.store
+      .Mutate(context.id, Guarded(context, "Quiesce"),
+              [&](const StoredMigration& current, absl::Time now) {
+                return QuiesceMigration(current.migration, {context.actor, ""}, now);
+              })
+      .status();
+}
+
+absl::Status RecordHalt(const StepContext& context, const std::string& code, const std::string& message) {
+  return context.store
+      .Mutate(context.id, Guarded(context, "Halt"),
+              [&](const StoredMigration& current, absl::Time now) {
+                return HaltMigration(current.migration, {context.actor, ""}, now, code, message);
+              })
+      .status();
+}
+
+absl::Status CheckSchema(const StepContext& context, const StoredMigration& stored, const MigrationPlan& plan) {
+  const auto now = PlanOnTarget(context, stored);
+  if (!now.ok()) {
+    if (!IsRefusal(now.status())) return now.status();
+    return DatabaseError(kSqlStateSchemaChanged, std::string(now.status().message()));
+  }
+  if (now->plan.table_oid != plan.table_oid) {
+    return DatabaseError(kSqlStateSchemaChanged, "The table was replaced by another one of that name while the migration ran.");
+  }
+  if (now->plan.column_digest != plan.column_digest) {
+    return DatabaseError(kSqlStateSchemaChanged, "A column that the migration uses was changed while it ran.");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CleanUp(const StepContext& context, const StoredMigration& stored) {
+  const Migration& m = stored.migration;
+  if (m.fence == FenceState::kCreated) {
+    TakeOverRequest request;
+    request.migration = m.name;
+    request.control_id = context.control_id;
+    request.definition_digest = m.definition_digest;
+    request.store_epoch = context.lease.epoch;
+    MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, context.target.TakeOver(request));
+    MD_RETURN_IF_ERROR(context.store.RaiseEpoch({context.id, context.lease.token}, checkpoint.claim.epoch));
+    MD_ASSIGN_OR_RETURN(const Planned planned, PlanOnTarget(context, stored));
+    std::vector<std::string> statements = planned.plan.cleanup;
+    for (const std::string& statement : stored.definition->cleanup().statements()) statements.push_back(statement);
+    for (std::size_t i = 0; i < statements.size(); ++i) {
+      MD_RETURN_IF_ERROR(context.target.RunStep(checkpoint.claim, absl::StrCat("cleanup/", i), statements[i], planned.plan.search_path,
+                                                kPrepareLockTimeout));
+    }
+    MD_RETURN_IF_ERROR(context.target.Barrier(checkpoint.claim, /*completed=*/false));
+  }
+  return context.store
+      .Mutate(context.id, Guarded(context, "CleanedUp"),
+              [&](const StoredMigration& current, absl::Time) -> absl::StatusOr<VerbEffect> {
+                VerbEffect effect;
+                effect.after = current.migration;
+                effect.after.cleanup_requested = false;
+                effect.after.cleaned_up = true;
+                effect.event_kind = "SETTING";
+                effect.event_to = "cleaned up";
+                return effect;
+              })
+      .status();
+}
+
+}  // namespace migrationd

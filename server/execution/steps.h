@@ -1,0 +1,82 @@
+// The long steps of a migration's life on its target, each a plain blocking function: open (take the fence, prepare, plan the lanes),
+// end of a pass, quiesce, halt, clean up. They run on worker threads; MigrationRun decides when.
+//
+// Every write to the control store is guarded by the claim, so a step of a process that lost it changes nothing there; every write to
+// the target is fenced.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "migrations/kinds/plan.h"
+#include "server/execution/lane_runner.h"
+#include "server/execution/outcome_policy.h"
+#include "server/targets/target.h"
+#include "store/control_store.h"
+
+namespace migrationd {
+
+// What the steps work with. The references outlive it.
+struct StepContext {
+  ControlStore& store;
+  Target& target;
+  RunControls& controls;
+  MigrationId id;
+  Lease lease;
+  std::string control_id;
+  std::string actor;  // of events: the process
+  // The target's search_path for unqualified names, below the table's own schema.
+  std::vector<std::string> target_search_path = {"public"};
+};
+
+struct OpenOutcome {
+  enum class Kind {
+    kReady,      // lanes can run
+    kHeld,       // `hold` says why; to be looked at again after `recheck`; the claim is not needed meanwhile
+    kHalted,     // recorded
+    kCompleted,  // recorded
+    kStopped,    // told to stop, or the migration is another than it was: look at the store again
+    kFailed,     // `error`
+  };
+  Kind kind = Kind::kStopped;
+  absl::Status error;
+  Hold hold;
+  absl::Duration recheck;
+  Checkpoint checkpoint;
+  std::shared_ptr<const MigrationPlan> plan;
+  std::int64_t rows_estimated = 0;
+};
+
+// `phase` is told what is being done, for Status.
+OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& stored,
+                          const std::map<std::string, TargetIdentity>& known_targets,
+                          const std::function<void(Phase)>& on_phase);
+
+struct PassEnd {
+  enum class Kind { kNextPass, kCompleted, kHalted };
+  Kind kind = Kind::kCompleted;
+  Checkpoint checkpoint;  // kNextPass
+};
+// All lanes of the pass are done: the next pass, or the end. OK outcomes are recorded on the target and in the store.
+absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
+                                const PassContext& pass, int lanes, bool cleanup_automatically);
+
+// Makes everything durable, records PAUSED or CANCELLED, and so answers the operator. `claim` nullopt: nothing was opened by this
+// process; then whoever worked on it before is fenced first.
+absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& stored, const std::optional<FenceClaim>& claim);
+
+absl::Status RecordHalt(const StepContext& context, const std::string& code, const std::string& message);
+
+// Whether table and columns still are what they were: SCHEMA_CHANGED (MD004) otherwise.
+absl::Status CheckSchema(const StepContext& context, const StoredMigration& stored, const MigrationPlan& plan);
+
+// Runs the cleanup statements of a COMPLETED or CANCELLED migration, once each, and records it.
+absl::Status CleanUp(const StepContext& context, const StoredMigration& stored);
+
+}  // namespace migrationd

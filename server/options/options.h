@@ -1,0 +1,63 @@
+// Every setting of migrationd: one table of options, read from flags, environment and a YAML file, in that precedence.
+#pragma once
+
+#include <iosfwd>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/observability/log.h"
+
+namespace migrationd {
+
+// What a bad configuration exits with (EX_CONFIG of sysexits.h).
+inline constexpr int kExitBadConfiguration = 78;
+
+enum class AnonymousRole { kNone, kViewer, kOperator, kAdmin };
+
+struct TargetOptions {
+  std::string url;       // or:
+  std::string url_file;  // read again on every new connection
+  std::vector<std::string> search_path = {"public"};
+};
+
+struct Options {
+  std::string listen = "127.0.0.1:50051";
+  std::string control_url;
+  std::string control_url_file;
+  std::map<std::string, TargetOptions> targets;
+  std::vector<std::string> migrations;  // catalogue folders
+  bool dev = false;
+  std::string dev_directory;  // empty with dev: the default folder
+  absl::Duration lease_ttl = absl::Seconds(15);
+  int workers = 16;
+  int max_running_per_target = 2;
+  AnonymousRole anonymous_role = AnonymousRole::kAdmin;
+  bool allow_inline_definitions = false;
+  bool default_start_manual = false;
+  bool auto_upgrade = true;
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
+};
+
+enum class Command { kServe, kUpgrade, kPrintConfig, kCheckConfig, kExit };
+
+struct ParsedOptions {
+  Command command = Command::kServe;
+  Options options;
+  int exit_status = 0;  // with kExit: --help, --version (0) or a usage error
+};
+
+// Reads the command line and the given environment. INVALID_ARGUMENT for a bad configuration, with the place: `--flag`, `MIGRATIOND_X` or
+// `FILE:LINE:COL: key`.
+absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv, const std::map<std::string, std::string>& environment);
+
+// The effective configuration as YAML, passwords redacted.
+std::string PrintConfig(const Options& options);
+
+// True for 127.0.0.0/8, [::1], localhost and unix sockets.
+bool IsLoopback(const std::string& listen);
+
+}  // namespace migrationd

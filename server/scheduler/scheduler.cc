@@ -1,0 +1,474 @@
+#include "server/scheduler/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "migrations/model/status_macros.h"
+#include "migrations/model/verbs.h"
+#include "server/observability/log.h"
+
+namespace migrationd {
+namespace {
+
+// Between two looks at a store that cannot be reached: doubling, capped.
+constexpr absl::Duration kStoreRetryFirst = absl::Milliseconds(250);
+constexpr absl::Duration kStoreRetryLongest = absl::Seconds(5);
+constexpr std::size_t kHoldsPerWriteMax = 500;
+
+}  // namespace
+
+Scheduler::Scheduler(SchedulerOptions options, ControlStore& store, ControlStore& heartbeat_store, const TargetMap& targets,
+                     Board& board, WorkerPool& workers, Clock& clock)
+    : options_(std::move(options)),
+      store_(store),
+      targets_(targets),
+      board_(board),
+      workers_(workers),
+      clock_(clock),
+      keeper_(
+          heartbeat_store, clock, options_.lease_ttl,
+          [this](const LeaseKey& key, absl::Time trusted_until) {
+            absl::MutexLock lock(&mutex_);
+            const auto run = reachable_.find(key.id.value);
+            if (run != reachable_.end() && run->second->lease().token == key.token) run->second->TrustUntil(trusted_until);
+          },
+          [this](const LeaseKey& key) {
+            {
+              absl::MutexLock lock(&mutex_);
+              const auto run = reachable_.find(key.id.value);
+              if (run != reachable_.end() && run->second->lease().token == key.token) run->second->TrustUntil(absl::InfinitePast());
+            }
+            Wake();
+          }) {}
+
+Scheduler::~Scheduler() { Stop(absl::Seconds(5)); }
+
+void Scheduler::Wake() {
+  absl::MutexLock lock(&mutex_);
+  woken_ = true;
+  refresh_wanted_ = true;
+}
+
+void Scheduler::Interrupt(MigrationId id) {
+  absl::MutexLock lock(&mutex_);
+  const auto run = reachable_.find(id.value);
+  if (run != reachable_.end()) {
+    interrupted_at_[id.value] = clock_.Now();
+    run->second->Interrupt();
+  }
+  woken_ = true;
+  refresh_wanted_ = true;
+}
+
+absl::Time Scheduler::RunOnce() {
+  absl::Time now = clock_.Now();
+  for (auto& [id, run] : runs_) run->Pump();
+  ReapFinished();
+  Refresh(now);
+  if (loaded_) {
+    for (const Action& action : Decide(MakeSnapshot(now), options_.limits)) Act(action);
+    for (auto& [id, run] : runs_) run->Pump();
+    ReapFinished();
+    Record(now);
+  }
+  Publish(now);
+  now = clock_.Now();
+  absl::Time next = std::min(next_refresh_, now + options_.poll_interval);
+  if (!runs_.empty()) next = std::min({next, next_publish_, next_record_});
+  for (const auto& [id, run] : runs_) next = std::min(next, run->next_due());
+  if (loaded_) {
+    const absl::Time change = NextChange(MakeSnapshot(now));
+    if (change != absl::InfiniteFuture()) next = std::min(next, now + (change - (snapshot_.as_of + (now - snapshot_read_at_))));
+  }
+  return next;
+}
+
+// ---- reading ------------------------------------------------------------------------------------------------------------------
+
+void Scheduler::Refresh(absl::Time now) {
+  bool wanted = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    wanted = std::exchange(refresh_wanted_, false);
+  }
+  // A wake-up does not outrun the back-off of a store that is away.
+  if (now < next_refresh_ && !(wanted && store_failures_ == 0)) return;
+  const absl::Time asked_at = clock_.Now();
+  auto read = [&]() -> absl::Status {
+    if (!store_prepared_) {
+      MD_RETURN_IF_ERROR(options_.prepare_store());
+      store_prepared_ = true;
+    }
+    if (control_id_.empty()) {
+      MD_ASSIGN_OR_RETURN(control_id_, store_.ControlId());
+    }
+    MD_ASSIGN_OR_RETURN(snapshot_, store_.Load());
+    return absl::OkStatus();
+  };
+  const absl::Status status = read();
+  if (status.ok()) {
+    if (store_failures_ > 0) Log(LogLevel::kInfo, "control_store_back", {});
+    store_failures_ = 0;
+    loaded_ = true;
+    snapshot_asked_at_ = asked_at;
+    snapshot_read_at_ = clock_.Now();
+    next_refresh_ = snapshot_read_at_ + options_.poll_interval;
+  } else {
+    if (store_failures_ == 0) Log(LogLevel::kWarning, "control_store_unreachable", {{"status", status.ToString()}});
+    next_refresh_ = clock_.Now() + BackOff(kStoreRetryFirst, kStoreRetryLongest, ++store_failures_, 0.5);
+  }
+  store_status_ = status;
+}
+
+StoredMigration* Scheduler::Find(MigrationId id) {
+  for (StoredMigration& stored : snapshot_.migrations) {
+    if (stored.migration.id == id) return &stored;
+  }
+  return nullptr;
+}
+
+PolicySnapshot Scheduler::MakeSnapshot(absl::Time now) const {
+  PolicySnapshot snapshot;
+  snapshot.now = snapshot_.as_of + (now - snapshot_read_at_);
+  snapshot.migrations = &snapshot_.migrations;
+  snapshot.freezes = &snapshot_.freezes;
+  for (const auto& [id, run] : runs_) {
+    if (run->finished()) continue;
+    snapshot.runs[id] = {.lease_token = run->lease().token,
+                         .trusted = run->trusted(),
+                         .limit_reached = run->limit_reached(),
+                         .purpose = run->purpose()};
+  }
+  for (const auto& [name, target] : targets_) snapshot.targets[name] = TargetCondition{true, ""};
+  auto* self = const_cast<Scheduler*>(this);
+  absl::MutexLock lock(&self->mutex_);
+  snapshot.stopping = stopping_;
+  return snapshot;
+}
+
+// ---- acting -------------------------------------------------------------------------------------------------------------------
+
+void Scheduler::Act(const Action& action) {
+  switch (action.kind) {
+    case ActionKind::kClaim: return Claim(action);
+    case ActionKind::kDirect: {
+      const auto run = runs_.find(action.id.value);
+      if (run == runs_.end()) return;
+      const StoredMigration* stored = Find(action.id);
+      // Under the lock, so that an Interrupt comes either before (and is seen here) or after (and is not undone).
+      absl::MutexLock lock(&mutex_);
+      const auto interrupted = interrupted_at_.find(action.id.value);
+      const bool outdated = interrupted != interrupted_at_.end() && interrupted->second >= snapshot_asked_at_;
+      // What was decided from a snapshot older than the interruption must not let it go on.
+      const Directive directive = outdated && action.directive == Directive::kWork ? Directive::kHold : action.directive;
+      run->second->Update(stored == nullptr ? StoredMigration{} : *stored, directive, action.hold);
+      return;
+    }
+    case ActionKind::kShowHold: {
+      StoredMigration* stored = Find(action.id);
+      const Hold& before = stored->migration.hold;
+      const bool same = before.kind == action.hold.kind && before.reason == action.hold.reason && before.until == action.hold.until;
+      if (same) return;
+      stored->migration.hold = Stamp(action.hold, before, snapshot_.as_of);
+      if (holds_to_record_.size() < kHoldsPerWriteMax) holds_to_record_.push_back({action.id, stored->migration.hold});
+      return;
+    }
+    case ActionKind::kResume:
+    case ActionKind::kPauseCanary:
+    case ActionKind::kEndOverride: return MutateSimple(action);
+  }
+}
+
+Hold Scheduler::Stamp(const Hold& hold, const Hold& before, absl::Time database_now) const {
+  Hold stamped = hold;
+  stamped.since = before.kind == hold.kind && before.since.has_value() ? before.since : database_now;
+  if (hold.kind == HoldKind::kNone) stamped.since.reset();
+  return stamped;
+}
+
+void Scheduler::Claim(const Action& action) {
+  const StoredMigration* stored = Find(action.id);
+  if (stored == nullptr || runs_.count(action.id.value) != 0) return;
+  const absl::Time sent = clock_.Now();
+  auto lease = store_.Claim(action.id, options_.owner, options_.lease_ttl);
+  if (!lease.ok() || !lease->has_value()) {
+    if (!lease.ok()) Log(LogLevel::kWarning, "claim_failed", {{"migration", stored->migration.name}, {"status", lease.status().ToString()}});
+    return;
+  }
+  // The migration may have changed between the snapshot and the claim; from here on only its owner changes what matters.
+  auto current = store_.Get(action.id);
+  if (!current.ok()) return;  // the lease runs out by itself
+  Log(LogLevel::kInfo, "claimed", {{"migration", stored->migration.name}, {"target", stored->migration.target},
+                                    {"epoch", absl::StrCat((*lease)->epoch)}, {"reason", action.reason}});
+  RunServices services{.store = store_,
+                       .target = targets_.at(stored->migration.target),
+                       .workers = workers_,
+                       .clock = clock_,
+                       .control_id = control_id_,
+                       .actor = absl::StrCat("migrationd ", options_.owner),
+                       .known_targets = snapshot_.targets,
+                       .target_search_path = {"public"},
+                       .wake =
+                           [this] {
+                             absl::MutexLock lock(&mutex_);
+                             woken_ = true;
+                           }};
+  if (const auto path = options_.target_search_path.find(stored->migration.target); path != options_.target_search_path.end()) {
+    services.target_search_path = path->second;
+  }
+  const LeaseKey key{action.id, (*lease)->token};
+  current->lease = **lease;
+  *Find(action.id) = *current;
+  auto run = std::make_unique<MigrationRun>(*current, **lease, LeaseKeeper::TrustedUntil(sent, options_.lease_ttl), action.purpose,
+                                            std::move(services));
+  const Directive directive = action.purpose == MigrationRun::Purpose::kQuiesce ? Directive::kQuiesce : Directive::kWork;
+  run->Update(*current, directive, Hold{});
+  keeper_.Add(key);
+  {
+    absl::MutexLock lock(&mutex_);
+    reachable_[action.id.value] = run.get();
+    refresh_wanted_ = refresh_wanted_ || current->migration.state != stored->migration.state;
+  }
+  runs_[action.id.value] = std::move(run);
+}
+
+void Scheduler::MutateSimple(const Action& action) {
+  MutationContext context;
+  context.caller = {absl::StrCat("migrationd ", options_.owner), action.reason};
+  context.call = "Service";
+  const auto mutated = store_.Mutate(
+      action.id, context, [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+        switch (action.kind) {
+          case ActionKind::kResume:
+            // Another replica, or a person, may have been faster.
+            if (!current.migration.intent.until.has_value() || *current.migration.intent.until > now) break;
+            return ResumeMigration(current.migration, context.caller, now);
+          case ActionKind::kPauseCanary: {
+            if (current.migration.pause_after_rows == 0) break;
+            MD_ASSIGN_OR_RETURN(VerbEffect effect, PauseMigration(current.migration, context.caller, now, std::nullopt));
+            effect.after.pause_after_rows = 0;
+            return effect;
+          }
+          case ActionKind::kEndOverride: {
+            SizeRequest request;
+            request.automatic = true;
+            return migrationd::SetBatchSize(current.migration, context.caller, now, request);
+          }
+          default: break;
+        }
+        VerbEffect nothing;
+        nothing.after = current.migration;
+        nothing.changed = false;
+        return nothing;
+      });
+  if (!mutated.ok()) {
+    Log(LogLevel::kWarning, "mutation_failed", {{"reason", action.reason}, {"status", mutated.status().ToString()}});
+    return;
+  }
+  if (StoredMigration* stored = Find(action.id); stored != nullptr) stored->migration = mutated->migration;
+  absl::MutexLock lock(&mutex_);
+  woken_ = true;
+}
+
+void Scheduler::ReapFinished() {
+  std::vector<LeaseKey> released;
+  for (auto it = runs_.begin(); it != runs_.end();) {
+    MigrationRun& run = *it->second;
+    if (!run.finished() || !run.idle()) {
+      ++it;
+      continue;
+    }
+    const LeaseKey key{run.id(), run.lease().token};
+    // The last counters and job rows, while the claim still holds.
+    ProgressUpdate update{run.id(), key.token, run.Counters(), Hold{}, run.TakeJobs()};
+    if (const auto hold = run.parting_hold(); hold.has_value()) {
+      update.hold = *hold;
+      update.hold.since = snapshot_.as_of;
+      update.hold.until = snapshot_.as_of + (clock_.Now() - snapshot_read_at_) + run.parting_recheck();
+    }
+    if (StoredMigration* stored = Find(run.id()); stored != nullptr) {
+      stored->lease.reset();
+      stored->migration.hold = update.hold;
+      stored->migration.progress = update.counters;
+    }
+    if (run.release_claim()) {
+      const absl::Status recorded = store_.RecordProgress({update});
+      if (!recorded.ok()) Log(LogLevel::kWarning, "progress_not_recorded", {{"status", recorded.ToString()}});
+      released.push_back(key);
+    }
+    keeper_.Remove(key);
+    {
+      absl::MutexLock lock(&mutex_);
+      reachable_.erase(it->first);
+      interrupted_at_.erase(it->first);
+      refresh_wanted_ = true;
+      woken_ = true;
+    }
+    run_holds_.erase(it->first);
+    it = runs_.erase(it);
+  }
+  if (released.empty()) return;
+  const absl::Status status = store_.Release(released);
+  if (!status.ok()) Log(LogLevel::kWarning, "release_failed", {{"status", status.ToString()}});
+}
+
+// ---- telling ------------------------------------------------------------------------------------------------------------------
+
+void Scheduler::Record(absl::Time now) {
+  if (now < next_record_ || store_failures_ > 0) return;
+  next_record_ = now + options_.record_interval;
+  if (!holds_to_record_.empty()) {
+    const absl::Status status = store_.RecordHolds(std::exchange(holds_to_record_, {}));
+    if (!status.ok()) Log(LogLevel::kWarning, "holds_not_recorded", {{"status", status.ToString()}});
+  }
+  std::vector<ProgressUpdate> updates;
+  for (auto& [id, run] : runs_) {
+    updates.push_back({run->id(), run->lease().token, run->Counters(), run_holds_[id], run->TakeJobs()});
+  }
+  if (updates.empty()) return;
+  const absl::Status status = store_.RecordProgress(updates);
+  if (status.ok()) return;
+  Log(LogLevel::kWarning, "progress_not_recorded", {{"status", status.ToString()}});
+  // What the store did not take is kept for the next time, up to the run's limit.
+  for (ProgressUpdate& update : updates) runs_[update.id.value]->ReturnJobs(std::move(update.jobs));
+}
+
+void Scheduler::Publish(absl::Time now) {
+  // A finished round of the store is shown at once; live counters a few times a second.
+  const bool fresh = loaded_ && board_.Get()->read_at != snapshot_read_at_;
+  const bool condition_changed = board_.Get()->store_reachable != store_status_.ok() || board_.Get()->loaded != loaded_;
+  if (!fresh && !condition_changed && now < next_publish_) return;
+  next_publish_ = now + options_.publish_interval;
+  struct Live {
+    ProgressCounters counters;
+    Hold hold;
+    LiveWork work;
+    Lease lease;
+  };
+  std::map<std::int64_t, Live> live;
+  const absl::Time database_now = snapshot_.as_of + (now - snapshot_read_at_);
+  std::map<std::string, std::string> trouble;
+  for (auto& [id, run] : runs_) {
+    if (run->finished()) continue;
+    Hold& shown = run_holds_[id];
+    shown = Stamp(run->CurrentHold(), shown, database_now);
+    Lease lease = run->lease();
+    lease.epoch = run->epoch();
+    lease.live = true;
+    live[id] = {run->Counters(), shown, run->Live(), lease};
+    if (LastError* error = live[id].counters.last_error.has_value() ? &*live[id].counters.last_error : nullptr;
+        error != nullptr && error->at == absl::InfinitePast()) {
+      run->StampLastError(database_now);
+      error->at = database_now;
+    }
+    if (shown.kind == HoldKind::kBackoff) {
+      if (const StoredMigration* stored = Find({id}); stored != nullptr) trouble[stored->migration.target] = shown.reason;
+    }
+  }
+  board_.Edit([&](BoardSnapshot& board) {
+    board.loaded = loaded_;
+    board.store_reachable = store_status_.ok();
+    board.store_error = store_status_.ok() ? "" : std::string(store_status_.message());
+    if (fresh) {
+      board.as_of = snapshot_.as_of;
+      board.read_at = snapshot_read_at_;
+      board.freezes = snapshot_.freezes;
+      std::map<std::int64_t, BoardEntry> entries;
+      for (const StoredMigration& stored : snapshot_.migrations) {
+        const std::int64_t id = stored.migration.id.value;
+        BoardEntry& entry = entries[id];
+        const auto old = board.migrations.find(id);
+        if (old != board.migrations.end()) entry = old->second;
+        // A mutation of this process may already be on the board, newer than this snapshot.
+        const bool newer_shown = old != board.migrations.end() && entry.stored.definition != nullptr &&
+                                 entry.stored.migration.revision > stored.migration.revision;
+        if (!newer_shown) entry.stored = stored;
+      }
+      board.migrations = std::move(entries);
+    }
+    for (auto& [id, entry] : board.migrations) {
+      const auto work = live.find(id);
+      entry.live = work == live.end() ? LiveWork{} : work->second.work;
+      if (work == live.end()) continue;
+      entry.stored.migration.progress = work->second.counters;
+      entry.stored.migration.hold = work->second.hold;
+      entry.stored.lease = work->second.lease;
+    }
+    board.targets.clear();
+    for (const auto& [name, target] : targets_) {
+      const auto found = trouble.find(name);
+      board.targets[name] = {found == trouble.end(), found == trouble.end() ? "" : found->second};
+    }
+  });
+}
+
+// ---- the thread ---------------------------------------------------------------------------------------------------------------
+
+void Scheduler::Start() {
+  keeper_.Start();
+  thread_ = std::thread([this] { Loop(); });
+}
+
+void Scheduler::Loop() {
+  while (true) {
+    const absl::Time next = RunOnce();
+    bool done = false;
+    bool aborting = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.AwaitWithTimeout(absl::Condition(&woken_), std::clamp(next - clock_.Now(), absl::ZeroDuration(), options_.poll_interval));
+      woken_ = false;
+      done = stopping_ && (runs_.empty() || aborting_);
+      aborting = aborting_;
+    }
+    if (!done) continue;
+    if (aborting) {
+      for (auto& [id, run] : runs_) run->Update(StoredMigration{}, Directive::kAbandon, Hold{});
+    }
+    return;
+  }
+}
+
+void Scheduler::Stop(absl::Duration deadline) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_ && !thread_.joinable()) return;
+    stopping_ = true;
+    woken_ = true;
+  }
+  if (thread_.joinable()) {
+    const absl::Time end = clock_.Now() + deadline;
+    std::thread watchdog([this, end] {
+      absl::MutexLock lock(&mutex_);
+      const auto over = [this] {
+        mutex_.AssertHeld();
+        return loop_over_;
+      };
+      mutex_.AwaitWithTimeout(absl::Condition(&over), end - clock_.Now());
+      aborting_ = true;
+      woken_ = true;
+    });
+    thread_.join();
+    {
+      absl::MutexLock lock(&mutex_);
+      loop_over_ = true;
+    }
+    watchdog.join();
+  }
+  keeper_.Stop();
+  // Tasks of abandoned runs end with their cancelled statements.
+  for (auto& [id, run] : runs_) {
+    while (!run->idle()) {
+      run->Update(StoredMigration{}, Directive::kAbandon, Hold{});
+      absl::MutexLock lock(&mutex_);
+      mutex_.AwaitWithTimeout(absl::Condition(&woken_), absl::Milliseconds(20));
+      woken_ = false;
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  reachable_.clear();
+  runs_.clear();
+}
+
+}  // namespace migrationd

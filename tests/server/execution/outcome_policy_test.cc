@@ -1,0 +1,163 @@
+#include "server/execution/outcome_policy.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace migrationd {
+namespace {
+
+using ::testing::HasSubstr;
+
+FailureContext Failure(FailureClass failure) {
+  FailureContext context;
+  context.failure = failure;
+  context.sqlstate = "23514";
+  context.message = "violates check constraint \"positive\"";
+  context.sub_batch_size = 100;
+  context.consecutive = 1;
+  return context;
+}
+
+TEST(DecideFailure, RetriesADeadlockAtOnceAndUsesNoAttempt) {
+  const FailureDecision decision = DecideFailure(Failure(FailureClass::kRetryNow));
+  EXPECT_EQ(decision.action, FailureAction::kRetry);
+  EXPECT_EQ(decision.delay, absl::ZeroDuration());
+  EXPECT_EQ(decision.attempts, 0);
+  EXPECT_EQ(decision.sub_batch_size, 100);
+}
+
+TEST(DecideFailure, SpreadsDeadlocksThatKeepComing) {
+  FailureContext context = Failure(FailureClass::kRetryNow);
+  context.consecutive = 6;
+  const FailureDecision decision = DecideFailure(context);
+  EXPECT_GT(decision.delay, absl::ZeroDuration());
+  EXPECT_EQ(decision.hold, HoldKind::kBackoff);
+  EXPECT_EQ(decision.attempts, 0);
+}
+
+TEST(DecideFailure, RetriesATimeoutWithFewerRows) {
+  const FailureDecision decision = DecideFailure(Failure(FailureClass::kRetrySmaller));
+  EXPECT_EQ(decision.action, FailureAction::kRetry);
+  EXPECT_EQ(decision.sub_batch_size, 25);
+  EXPECT_EQ(decision.attempts, 0);
+}
+
+TEST(DecideFailure, HoldsBlockedWhenOneRowStillCannotBeLocked) {
+  FailureContext context = Failure(FailureClass::kRetrySmaller);
+  context.sub_batch_size = 1;
+  const FailureDecision decision = DecideFailure(context);
+  EXPECT_EQ(decision.hold, HoldKind::kBlocked);
+  EXPECT_EQ(decision.sub_batch_size, 1);
+  EXPECT_GT(decision.delay, absl::ZeroDuration());
+}
+
+TEST(DecideFailure, BacksOffForEverWithoutAttemptsAndReopensWhenTheTargetIsAway) {
+  FailureContext context = Failure(FailureClass::kBackOff);
+  context.consecutive = 1000;
+  context.attempts = 2;
+  const FailureDecision decision = DecideFailure(context);
+  EXPECT_EQ(decision.action, FailureAction::kReopen);
+  EXPECT_EQ(decision.attempts, 2);
+  EXPECT_LE(decision.delay, absl::Seconds(15));
+  EXPECT_GE(decision.delay, absl::Seconds(7));
+}
+
+TEST(DecideFailure, UsesAttemptsForBadRowsAndHaltsWhenTheyAreUsedUp) {
+  FailureContext context = Failure(FailureClass::kBadRows);
+  FailureDecision decision = DecideFailure(context);
+  EXPECT_EQ(decision.action, FailureAction::kRetry);
+  EXPECT_EQ(decision.attempts, 1);
+  EXPECT_EQ(decision.hold, HoldKind::kBackoff);
+  context.attempts = 2;
+  decision = DecideFailure(context);
+  EXPECT_EQ(decision.action, FailureAction::kHalt);
+  EXPECT_EQ(decision.halt_code, kHaltAttemptsExhausted);
+  EXPECT_THAT(decision.message, HasSubstr("23514"));
+  EXPECT_THAT(decision.message, HasSubstr("positive"));
+}
+
+TEST(DecideFailure, HaltsAtOnceForARefusedStatement) {
+  const FailureDecision decision = DecideFailure(Failure(FailureClass::kHalt));
+  EXPECT_EQ(decision.action, FailureAction::kHalt);
+  EXPECT_EQ(decision.halt_code, kHaltStatementRefused);
+}
+
+TEST(DecideFailure, HaltsForChangedSchemaAndForAWhereThatStaysTrue) {
+  EXPECT_EQ(DecideFailure(Failure(FailureClass::kSchemaChanged)).halt_code, kHaltSchemaChanged);
+  EXPECT_EQ(DecideFailure(Failure(FailureClass::kWhereNotSatisfied)).halt_code, kHaltWhereNotSatisfied);
+}
+
+TEST(DecideFailure, TakesTheFenceAgainWhenFenced) {
+  const FailureDecision decision = DecideFailure(Failure(FailureClass::kFenced));
+  EXPECT_EQ(decision.action, FailureAction::kReopen);
+  EXPECT_EQ(decision.delay, absl::ZeroDuration());
+}
+
+TEST(DecideFailure, HoldsFrozenWithoutUsingAnAttempt) {
+  const FailureDecision decision = DecideFailure(Failure(FailureClass::kFrozen));
+  EXPECT_EQ(decision.hold, HoldKind::kFrozen);
+  EXPECT_EQ(decision.attempts, 0);
+}
+
+TEST(BackOff, DoublesUpToTheLongestAndIsSpreadByJitter) {
+  EXPECT_EQ(BackOff(absl::Seconds(5), absl::Minutes(5), 1, 1.0), absl::Seconds(5));
+  EXPECT_EQ(BackOff(absl::Seconds(5), absl::Minutes(5), 2, 1.0), absl::Seconds(10));
+  EXPECT_EQ(BackOff(absl::Seconds(5), absl::Minutes(5), 50, 1.0), absl::Minutes(5));
+  EXPECT_EQ(BackOff(absl::Seconds(5), absl::Minutes(5), 2, 0.0), absl::Seconds(5));
+  EXPECT_EQ(BackOff(absl::Seconds(5), absl::Minutes(5), 0, 1.0), absl::Seconds(5));
+}
+
+PassContext Pass(std::int32_t pass, std::int64_t affected) {
+  PassContext context;
+  context.has_where = true;
+  context.pass = pass;
+  context.pass_affected = affected;
+  return context;
+}
+
+TEST(DecideAfterPass, CompletesWithoutWhereAfterExecute) {
+  PassContext context = Pass(1, 1000);
+  context.has_where = false;
+  EXPECT_EQ(DecideAfterPass(context).action, PassAction::kComplete);
+}
+
+TEST(DecideAfterPass, VerifiesAfterExecuteWithWhereEvenWhenNothingWasAffected) {
+  EXPECT_EQ(DecideAfterPass(Pass(1, 0)).action, PassAction::kNextPass);
+}
+
+TEST(DecideAfterPass, VerifiesAgainUntilAPassFindsNothing) {
+  EXPECT_EQ(DecideAfterPass(Pass(2, 7)).action, PassAction::kNextPass);
+  EXPECT_EQ(DecideAfterPass(Pass(3, 0)).action, PassAction::kComplete);
+}
+
+TEST(DecideAfterPass, HaltsForInflowAfterFivePassesThatDoNotShrink) {
+  PassContext context = Pass(6, 10);
+  context.earlier_passes = {10, 10, 10};
+  EXPECT_EQ(DecideAfterPass(context).action, PassAction::kNextPass);
+  context.earlier_passes = {10, 10, 10, 10};
+  const PassDecision decision = DecideAfterPass(context);
+  EXPECT_EQ(decision.action, PassAction::kHalt);
+  EXPECT_EQ(decision.halt_code, kHaltVerifyInflow);
+}
+
+TEST(DecideAfterPass, GoesOnWhileInflowShrinks) {
+  PassContext context = Pass(12, 10);
+  context.earlier_passes = {100, 80, 60, 50, 40, 30, 20, 15, 12, 11};
+  EXPECT_EQ(DecideAfterPass(context).action, PassAction::kNextPass);
+}
+
+TEST(DecideAfterPass, HaltsWithRowsLeftOrAcceptsThemAsTheDefinitionSays) {
+  PassContext context = Pass(2, 0);
+  context.unchanged_rows = 3;
+  PassDecision decision = DecideAfterPass(context);
+  EXPECT_EQ(decision.action, PassAction::kHalt);
+  EXPECT_EQ(decision.halt_code, kHaltRowsLeft);
+  EXPECT_THAT(decision.message, HasSubstr("3 rows"));
+  context.on_unchanged = migrationcontrol::v1::ON_UNCHANGED_ACCEPT;
+  decision = DecideAfterPass(context);
+  EXPECT_EQ(decision.action, PassAction::kComplete);
+  EXPECT_EQ(decision.accepted_rows, 3);
+}
+
+}  // namespace
+}  // namespace migrationd

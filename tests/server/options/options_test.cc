@@ -1,0 +1,183 @@
+#include "server/options/options.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+
+namespace migrationd {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+using Environment = std::map<std::string, std::string>;
+
+absl::StatusOr<ParsedOptions> Parse(std::vector<std::string> arguments, const Environment& environment = {}) {
+  arguments.insert(arguments.begin(), "migrationd");
+  std::vector<const char*> argv;
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  return ParseOptions(static_cast<int>(argv.size()), argv.data(), environment);
+}
+
+// A configuration file for one test.
+class ConfigFile {
+ public:
+  explicit ConfigFile(const std::string& text) {
+    char pattern[] = "/tmp/migrationd-options-XXXXXX";
+    const int fd = mkstemp(pattern);
+    close(fd);
+    path_ = pattern;
+    std::ofstream(path_) << text;
+  }
+  ~ConfigFile() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(Options, NeedsAStoreAndATargetUnlessDev) {
+  EXPECT_THAT(Parse({}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no control store")));
+  EXPECT_THAT(Parse({"--control-url", "postgresql:///c"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no target")));
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions dev, Parse({"--dev"}));
+  EXPECT_TRUE(dev.options.dev);
+  EXPECT_TRUE(dev.options.allow_inline_definitions);
+}
+
+TEST(Options, TakesTheFolderOfDev) {
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--dev=/tmp/x", "--migrations", "a", "--migrations", "b"}));
+  EXPECT_EQ(parsed.options.dev_directory, "/tmp/x");
+  EXPECT_EQ(parsed.options.migrations, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Options, DevWithoutFolderDoesNotEatTheNextOption) {
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--dev", "--listen", "127.0.0.1:1"}));
+  EXPECT_TRUE(parsed.options.dev);
+  EXPECT_EQ(parsed.options.dev_directory, "");
+  EXPECT_EQ(parsed.options.listen, "127.0.0.1:1");
+}
+
+TEST(Options, FlagOutranksEnvironmentOutranksFile) {
+  const ConfigFile file("lease_ttl: 10s\nworkers: 3\nlisten: 127.0.0.1:7\n");
+  const Environment environment = {{"MIGRATIOND_LEASE_TTL", "20s"}, {"MIGRATIOND_WORKERS", "4"}};
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--dev", "--config", file.path(), "--lease-ttl", "30s"}, environment));
+  EXPECT_EQ(parsed.options.lease_ttl, absl::Seconds(30));
+  EXPECT_EQ(parsed.options.workers, 4);
+  EXPECT_EQ(parsed.options.listen, "127.0.0.1:7");
+}
+
+TEST(Options, ReadsTargetsFromAllThreePlaces) {
+  const ConfigFile file("control_url: postgresql:///c\ntargets:\n  a: postgresql:///a\n  b: {url_file: /f, search_path: [app, public]}\n");
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--config", file.path(), "--target", "c=@/secrets/c"},
+                                                           {{"MIGRATIOND_TARGET_D", "postgresql:///d"}}));
+  const auto& targets = parsed.options.targets;
+  EXPECT_EQ(targets.size(), 4u);
+  EXPECT_EQ(targets.at("b").url_file, "/f");
+  EXPECT_EQ(targets.at("b").search_path, (std::vector<std::string>{"app", "public"}));
+  EXPECT_EQ(targets.at("c").url_file, "/secrets/c");
+  EXPECT_EQ(targets.at("d").url, "postgresql:///d");
+}
+
+TEST(Options, RefusesEachBadValueNamingItsPlace) {
+  struct Row {
+    std::vector<std::string> flags;
+    std::string message;
+  };
+  const std::vector<Row> rows = {
+      {{"--lease-ttl", "500ms"}, "--lease-ttl: \"500ms\" is not valid; expected a duration from 1s to 5m"},
+      {{"--lease-ttl", "6m"}, "from 1s to 5m"},
+      {{"--lease-ttl", "soon"}, "--lease-ttl"},
+      {{"--workers", "0"}, "--workers: \"0\" is not valid; expected a whole number from 1 to 256"},
+      {{"--workers", "x"}, "--workers"},
+      {{"--listen", "nowhere"}, "HOST:PORT"},
+      {{"--target", "main"}, "--target: expected NAME=URL"},
+      {{"--target", "Main=postgresql:///x"}, "a target name"},
+      {{"--target", "main=mysql://x"}, "a PostgreSQL URL is expected"},
+      {{"--control-url", "http://x"}, "--control-url: a PostgreSQL URL"},
+      {{"--default-start", "LATER"}, "AUTO or MANUAL"},
+      {{"--anonymous-role", "root"}, "none, viewer, operator or admin"},
+      {{"--log-level", "loud"}, "debug, info, warning or error"},
+      {{"--log-format", "xml"}, "json or text"},
+      {{"--tls-cert", "x"}, "--tls-cert: this version does not serve this option yet"},
+      {{"--tokens", "x"}, "--tokens"},
+      {{"--http-listen", "127.0.0.1:1"}, "--http-listen"},
+      {{"--max-running-per-target", "65"}, "from 1 to 64"},
+      {{"--control-url", "postgresql:///a", "--control-url-file", "f"}, "exclude each other"},
+  };
+  for (const Row& row : rows) {
+    std::vector<std::string> flags = row.flags;
+    flags.push_back("--dev");
+    EXPECT_THAT(Parse(flags), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(row.message))) << row.flags[0] << " " << row.flags[1];
+  }
+}
+
+TEST(Options, RefusesEachBadFileNamingLineAndColumn) {
+  struct Row {
+    std::string text;
+    std::string message;
+  };
+  const std::vector<Row> rows = {
+      {"listen: 127.0.0.1:1\nlizten: x\n", ":2:1: lizten: is not an option"},
+      {"workers: 1\nworkers: 2\n", ":2:1: workers: stands here a second time"},
+      {"workers: [1, 2]\n", ":1:1: workers: expected one value"},
+      {"workers: many\n", ":1:1: workers: \"many\" is not valid"},
+      {"targets: x\n", ":1:1: targets: expected a map"},
+      {"targets:\n  main: {uri: x}\n", ":2:10: targets.main.uri: is not known"},
+      {"targets:\n  main: mysql://x\n", ":2:9: targets.main: a PostgreSQL URL"},
+      {"- a\n", ":1:1: expected a map"},
+      {"a: [\n", ":"},
+  };
+  for (const Row& row : rows) {
+    const ConfigFile file(row.text);
+    EXPECT_THAT(Parse({"--dev", "--config", file.path()}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(row.message))) << row.text;
+  }
+  EXPECT_THAT(Parse({"--dev", "--config", "/nonexistent"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cannot be read")));
+}
+
+TEST(Options, NeverRepeatsAUrlThatMayHoldAPassword) {
+  const auto refused = Parse({"--dev", "--control-url", "http://u:secret@h/x"});
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument, Not(HasSubstr("secret"))));
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--control-url", "postgresql://u:secret@h/x", "--target",
+                                                            "main=postgresql://h/y?user=u&password=secret2&x=1", "--print-config"}));
+  EXPECT_EQ(parsed.command, Command::kPrintConfig);
+  EXPECT_THAT(PrintConfig(parsed.options), AllOf(Not(HasSubstr("secret")), HasSubstr("***"), HasSubstr("postgresql://u:")));
+}
+
+TEST(Options, AnonymousCallersAreViewersOffLoopbackUnlessSaidOtherwise) {
+  EXPECT_EQ(Parse({"--dev"})->options.anonymous_role, AnonymousRole::kAdmin);
+  EXPECT_EQ(Parse({"--dev", "--listen", "0.0.0.0:1"})->options.anonymous_role, AnonymousRole::kViewer);
+  EXPECT_EQ(Parse({"--dev", "--listen", "0.0.0.0:1", "--anonymous-role", "operator"})->options.anonymous_role, AnonymousRole::kOperator);
+  EXPECT_EQ(Parse({"--dev", "--listen", "unix:/tmp/s"})->options.anonymous_role, AnonymousRole::kAdmin);
+}
+
+TEST(Options, KnowsItsCommands) {
+  EXPECT_EQ(Parse({"--dev"})->command, Command::kServe);
+  EXPECT_EQ(Parse({"--dev", "--check-config"})->command, Command::kCheckConfig);
+  EXPECT_EQ(Parse({"upgrade", "--dev"})->command, Command::kUpgrade);
+  testing::internal::CaptureStdout();
+  const auto help = Parse({"--help"});
+  const std::string text = testing::internal::GetCapturedStdout();
+  EXPECT_EQ(help->exit_status, 0);
+  EXPECT_THAT(text, AllOf(HasSubstr("--lease-ttl"), HasSubstr("Example:"), HasSubstr("MIGRATIOND_LISTEN")));
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(Parse({"--nonsense"})->exit_status, 2);
+  testing::internal::GetCapturedStderr();
+}
+
+TEST(PrintConfig, IsReadBackAsTheSame) {
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed,
+                          Parse({"--control-url", "postgresql:///c", "--target", "main=postgresql:///m", "--workers", "5",
+                                 "--default-start", "MANUAL", "--migrations", "x"}));
+  const ConfigFile file(PrintConfig(parsed.options));
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions again, Parse({"--config", file.path()}));
+  EXPECT_EQ(PrintConfig(again.options), PrintConfig(parsed.options));
+}
+
+}  // namespace
+}  // namespace migrationd
