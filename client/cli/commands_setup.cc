@@ -1,14 +1,11 @@
 // completion, target-sql: what is set up once.
 #include "client/cli/command.h"
 #include "client/cli/completion.h"
-#ifdef MIGRATIONCTL_HAS_TARGET_SQL
 #include "server/targets/postgres/schema_sql.h"
-#endif
 
 namespace migrationctl {
 
 void AddSetupCommands(CommandSet& commands) {
-#ifdef MIGRATIONCTL_HAS_TARGET_SQL
   CLI::App& target_sql =
       commands.Add("target-sql", "Print the SQL that a DBA runs on a target where migrationd may not create it itself",
                    "migrationctl target-sql | psql -1 'dbname=shop user=dba'");
@@ -17,7 +14,6 @@ void AddSetupCommands(CommandSet& commands) {
     sql_session.out() << migrationd::TargetSchemaSql();
     return absl::OkStatus();
   });
-#endif
 
   CLI::App& completion =
       commands.Add("completion", "Print a script that lets a shell complete commands, options and migrations",
