@@ -288,7 +288,7 @@ class LanePlanner {
     if (rows_assumed > kSmallTableRows) sample = absl::StrCat(" TABLESAMPLE SYSTEM (", std::min(100.0, 100.0 * kSampleRows / rows_assumed), ")");
     const std::string order = Order("ASC");
     const std::string sql =
-        absl::StrCat("SELECT ", absl::StrJoin(Names("k"), ", "), " FROM (SELECT ", Columns2(), ", row_number() OVER (ORDER BY ", order,
+        absl::StrCat("SELECT ", absl::StrJoin(Names("k"), ", "), " FROM (SELECT ", Columns(), ", row_number() OVER (ORDER BY ", order,
                      ") AS md_n, count(*) OVER () AS md_count FROM ", Table(), " AS t", sample, where_, ") AS s(", absl::StrJoin(Names("k"), ", "),
                      ", md_n, md_count) WHERE md_n IN (SELECT greatest(1, md_count * i / ", lanes, ") FROM generate_series(1, ", lanes - 1, ") AS i) ORDER BY md_n");
     MD_ASSIGN_OR_RETURN(const QueryResult result, connection_.Query(sql, parameters_));
@@ -305,7 +305,6 @@ class LanePlanner {
     for (std::size_t i = 0; i < plan_.key.size(); ++i) names.push_back(absl::StrCat("md_", prefix, i));
     return names;
   }
-  std::string Columns2() const { return Columns(); }
 
   Connection& connection_;
   const MigrationPlan& plan_;
@@ -406,9 +405,10 @@ absl::StatusOr<TargetHealth> PostgresTarget::Health() {
 
 absl::StatusOr<TableFacts> PostgresTarget::Inspect(const TableName& table) {
   std::optional<TableFacts> facts;
-  // Unqualified names are looked up as an application would.
+  const std::string path = absl::StrJoin(options_.search_path, ", ",
+                                         [](std::string* out, const std::string& schema) { out->append(QuoteIdentifier(schema)); });
   const absl::Status status =
-      Transact(kControlName, "\"$user\", public", absl::Seconds(2), options_.statement_timeout, [&](Connection& connection) -> absl::Status {
+      Transact(kControlName, path, absl::Seconds(2), options_.statement_timeout, [&](Connection& connection) -> absl::Status {
         MD_ASSIGN_OR_RETURN(facts, ReadTableFacts(connection, table));
         return absl::OkStatus();
       });

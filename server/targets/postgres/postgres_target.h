@@ -15,6 +15,8 @@ struct PostgresTargetOptions {
   std::string name;
   // Asked again for every connection, so that rotated secrets are picked up.
   std::function<absl::StatusOr<std::string>()> url;
+  // For table names without a schema.
+  std::vector<std::string> search_path = {"public"};
   absl::Duration connect_timeout = absl::Seconds(5);
   // Of everything except sub-batches and steps, which bring their own.
   absl::Duration statement_timeout = absl::Seconds(5);
