@@ -36,6 +36,8 @@ std::string FormatProblem(const std::string& file, const DefinitionProblem& prob
 struct DefinitionResult {
   migrationcontrol::v1::MigrationDefinition definition;
   std::vector<DefinitionProblem> problems;
+  // Whether `start` was given; where it was not, `definition` says AUTO and a server's own default may replace that.
+  bool start_given = false;
   bool ok() const { return problems.empty(); }
 };
 

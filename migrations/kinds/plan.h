@@ -21,6 +21,9 @@ struct ColumnFacts {
   std::string type;  // format_type(atttypid, atttypmod)
   bool not_null = false;
   bool generated = false;
+  // pg_get_expr of its DEFAULT; empty: none. copy_columns needs it of destinations, to tell a default from a value that was
+  // set explicitly.
+  std::string default_expression;
 };
 
 // What the target says of the table; found by Target::Inspect.
@@ -90,6 +93,7 @@ struct PlanContext {
   std::vector<std::string> target_search_path = {"public"};
 };
 
+// INVALID_ARGUMENT for bounds or parameters that are no values of their type. UNIMPLEMENTED for a kind that is not served.
 // FAILED_PRECONDITION, precise, for what the table does not allow: no such column, a key without a unique index over not-null
 // columns, a key type that cannot be walked, no primary key where none is named, a generated source, a missing destination ...
 absl::StatusOr<MigrationPlan> MakePlan(const migrationcontrol::v1::MigrationDefinition& normalized, const TableFacts& table,

@@ -6,119 +6,225 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 
 namespace migrationd {
 namespace {
 
-// Fewer rows or less time than this says nothing about the rest.
-constexpr absl::Duration kMeasuringTime = absl::Seconds(5);
-// An unfinished migration never shows more.
-constexpr double kFractionCap = 0.99;
+// 1 is kept for COMPLETED: whoever sees it may rely on every row being done.
+constexpr double kAlmostDone = 0.999;
+// Fewer sub-batches say nothing of the rate: the first ones warm the caches.
+constexpr std::int64_t kSubBatchesToMeasure = 5;
 
-// 1234567 as 1,234,567.
-std::string Grouped(std::int64_t number) {
-  std::string digits = absl::StrCat(std::llabs(number));
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
-  return absl::StrCat(number < 0 ? "-" : "", digits);
+// Holds that only a person or another session ends.
+bool NeedsSomebody(HoldKind hold) {
+  return hold == HoldKind::kBlocked || hold == HoldKind::kNeedsStart || hold == HoldKind::kPreflight ||
+         hold == HoldKind::kSkipped || hold == HoldKind::kFrozen;
 }
 
-// To the second, and coarser as it gets longer.
-std::string Coarse(absl::Duration duration) {
-  if (duration >= absl::Hours(48)) return absl::FormatDuration(absl::Trunc(duration, absl::Hours(1)));
-  if (duration >= absl::Hours(1)) return absl::FormatDuration(absl::Trunc(duration, absl::Minutes(1)));
-  return absl::FormatDuration(absl::Trunc(duration, absl::Seconds(1)));
-}
-
-std::string Clock(absl::Time time) { return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", time, absl::UTCTimeZone()); }
-
-// Holds that do not end by themselves.
-bool NeedsSomebody(HoldKind kind) {
-  return kind == HoldKind::kNeedsStart || kind == HoldKind::kFrozen || kind == HoldKind::kPreflight || kind == HoldKind::kBlocked;
-}
-
-void FillFraction(const Migration& migration, ProgressView& view) {
-  const ProgressCounters& counters = migration.progress;
-  if (migration.state == State::kCompleted) {
-    view.fraction = 1;
-    view.method = "ROWS";
-    return;
-  }
-  // Where the cursor is outweighs an estimate of rows, which may be old.
-  if (counters.fraction > 0) {
-    view.fraction = std::min(kFractionCap, counters.fraction);
+// How far, by position when that is known: with `where`, affected rows are not comparable with the rows of the table.
+void MeasureFraction(const ProgressCounters& progress, ProgressView& view) {
+  view.method = "NONE";
+  if (progress.fraction > 0) {
     view.method = "KEY_RANGE";
-  } else if (counters.rows_estimated > 0) {
-    view.fraction = std::min(kFractionCap, static_cast<double>(counters.rows_done) / static_cast<double>(counters.rows_estimated));
+    view.fraction = progress.fraction;
+  } else if (progress.rows_estimated > 0) {
     view.method = "ROWS";
-  } else {
-    view.method = "NONE";
+    view.fraction = static_cast<double>(progress.rows_done) / static_cast<double>(progress.rows_estimated);
   }
+  if (progress.phase == Phase::kVerify) view.fraction = kAlmostDone;  // all rows had their turn once
+  view.fraction = std::clamp(view.fraction, 0.0, kAlmostDone);
 }
 
-void FillEta(const Migration& migration, absl::Time now, ProgressView& view) {
-  const ProgressCounters& counters = migration.progress;
-  if (migration.state != State::kRunning) return;
-  if (NeedsSomebody(migration.hold.kind)) {
+// Time that the rest takes; nullopt when nothing tells. `fraction` is neither 0 nor done.
+std::optional<absl::Duration> RestTakes(const Migration& migration, double fraction, absl::Time now) {
+  const ProgressCounters& progress = migration.progress;
+  const double rest = (1 - fraction) / fraction;
+  if (progress.rows_done > 0 && progress.rows_per_second > 0) {
+    return absl::Seconds(static_cast<double>(progress.rows_done) * rest / progress.rows_per_second);
+  }
+  // No row needed any work so far: what passes is the key range, at the pace since the beginning.
+  if (progress.rows_done == 0 && migration.started_at.has_value()) return (now - *migration.started_at) * rest;
+  return std::nullopt;
+}
+
+void EstimateEnd(const Migration& migration, absl::Time now, ProgressView& view) {
+  const ProgressCounters& progress = migration.progress;
+  const bool may_work = migration.state == State::kPending || migration.state == State::kRunning;
+  if (migration.state == State::kPaused || migration.state == State::kHalted ||
+      (may_work && NeedsSomebody(migration.hold.kind))) {
     view.eta_state = EtaState::kBlocked;
     return;
   }
-  const absl::Duration running = now - migration.started_at.value_or(now);
-  if (counters.phase == Phase::kVerify) {
+  if (migration.state != State::kRunning) return;
+  if (view.fraction >= kAlmostDone) {
     view.eta_state = EtaState::kDue;
     return;
   }
-  if (running < kMeasuringTime || counters.rows_done == 0) {
+  if (progress.sub_batches_done < kSubBatchesToMeasure) {
     view.eta_state = EtaState::kMeasuring;
     return;
   }
-  if (view.method == "NONE" || view.fraction <= 0) return;
-  if (counters.rows_per_second <= 0) {
+  if (progress.rows_done > 0 && progress.rows_per_second <= 0) {
     view.eta_state = EtaState::kStalled;
     return;
   }
-  if (view.fraction >= kFractionCap) {
-    view.eta_state = EtaState::kDue;
-    return;
-  }
-  // What is left, by the share done; at today's pace rather than the average, which holds may have slowed.
-  const double rows_left = static_cast<double>(counters.rows_done) * (1 - view.fraction) / view.fraction;
-  const double seconds = std::min(rows_left / counters.rows_per_second, 3.0e9);
-  view.eta = now + absl::Seconds(seconds);
+  if (view.fraction <= 0) return;
+  const std::optional<absl::Duration> rest = RestTakes(migration, view.fraction, now);
+  if (!rest.has_value()) return;
+  view.eta = now + *rest;
   view.eta_state = EtaState::kReady;
 }
 
-std::string DoneText(const Migration& migration, const ProgressView& view) {
-  std::string text = absl::StrCat(Grouped(migration.progress.rows_done), " rows");
-  if (view.method != "NONE" && migration.state != State::kCompleted) {
-    text = absl::StrFormat("%.1f %% (%s)", view.fraction * 100, text);
+double AverageRate(const Migration& migration, absl::Time now) {
+  if (!migration.started_at.has_value()) return 0;
+  absl::Time end = migration.finished_at.value_or(now);
+  if (migration.state == State::kCancelled) end = std::min(end, migration.intent.since);
+  const double seconds = absl::ToDoubleSeconds(end - *migration.started_at);
+  return seconds > 0 ? static_cast<double>(migration.progress.rows_done) / seconds : 0;
+}
+
+// 1234567 as 1,234,567.
+std::string Grouped(std::int64_t number) {
+  std::string digits = absl::StrCat(number);
+  const std::size_t first = number < 0 ? 1 : 0;
+  for (std::size_t at = digits.size(); at > first + 3;) {
+    at -= 3;
+    digits.insert(at, ",");
+  }
+  return digits;
+}
+
+std::string Rows(std::int64_t rows) { return absl::StrCat(Grouped(rows), rows == 1 ? " row" : " rows"); }
+
+// The two largest units: 27s, 12m5s, 3h12m, 2d4h.
+std::string Rough(absl::Duration duration) {
+  const std::int64_t seconds = std::max<std::int64_t>(0, absl::ToInt64Seconds(duration + absl::Milliseconds(500)));
+  if (seconds < 60) return absl::StrCat(seconds, "s");
+  if (seconds < 3600) return absl::StrCat(seconds / 60, "m", seconds % 60, "s");
+  if (seconds < 86400) return absl::StrCat(seconds / 3600, "h", seconds / 60 % 60, "m");
+  return absl::StrCat(seconds / 86400, "d", seconds / 3600 % 24, "h");
+}
+
+std::string TimeText(absl::Time time) { return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", time, absl::UTCTimeZone()); }
+
+// " 42.1 % (421,337 of ~1,000,000 rows)"; empty before the first row.
+std::string HowFar(const Migration& migration, const ProgressView& view) {
+  const ProgressCounters& progress = migration.progress;
+  std::string text;
+  if (!migration.started_at.has_value()) return text;
+  if (view.method != "NONE") text = absl::StrFormat(" %.1f %%", std::floor(view.fraction * 1000) / 10);
+  if (progress.rows_estimated > 0) {
+    return absl::StrCat(text, " (", Grouped(progress.rows_done), " of ~", Rows(progress.rows_estimated), ")");
+  }
+  return absl::StrCat(text, " (", Rows(progress.rows_done), ")");
+}
+
+std::string HoldText(const Hold& hold, absl::Time now) {
+  std::string text = absl::StrCat(", ", std::string(HoldKindName(hold.kind)));
+  if (hold.since.has_value()) absl::StrAppend(&text, " for ", Rough(now - *hold.since));
+  if (hold.until.has_value()) absl::StrAppend(&text, " until ", TimeText(*hold.until));
+  return hold.reason.empty() ? text : absl::StrCat(text, ": ", hold.reason);
+}
+
+// By whom, when and why it was asked for.
+std::string IntentText(const Intent& intent) {
+  std::string text;
+  if (!intent.actor.empty()) absl::StrAppend(&text, ", by ", intent.actor);
+  if (intent.since != absl::InfinitePast()) absl::StrAppend(&text, ", since ", TimeText(intent.since));
+  if (intent.until.has_value()) absl::StrAppend(&text, ", until ", TimeText(*intent.until));
+  return intent.reason.empty() ? text : absl::StrCat(text, ": ", intent.reason);
+}
+
+std::string PaceText(const Migration& migration, const ProgressView& view, absl::Time now) {
+  std::string text;
+  if (migration.progress.rows_per_second > 0) {
+    absl::StrAppend(&text, ", ", Grouped(std::llround(migration.progress.rows_per_second)), " rows/s");
+  }
+  switch (view.eta_state) {
+    case EtaState::kReady:
+      return absl::StrCat(text, ", done in ", Rough(*view.eta - now));
+    case EtaState::kMeasuring:
+      return absl::StrCat(text, ", measuring");
+    case EtaState::kStalled:
+      return absl::StrCat(text, ", no row done lately");
+    case EtaState::kDue:
+      return absl::StrCat(text, ", about to finish");
+    case EtaState::kBlocked:
+    case EtaState::kUnknown:
+      return text;
   }
   return text;
+}
+
+std::string CompletedText(const Migration& migration) {
+  std::string text = absl::StrCat(", ", Rows(migration.progress.rows_done));
+  if (migration.started_at.has_value() && migration.finished_at.has_value()) {
+    absl::StrAppend(&text, " in ", Rough(*migration.finished_at - *migration.started_at));
+  }
+  if (migration.accepted_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.accepted_rows), " left as they are");
+  if (migration.regressed_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.regressed_rows), " regressed");
+  return text;
+}
+
+std::string HaltText(const std::optional<Halt>& halt) {
+  return halt.has_value() ? absl::StrCat(", ", halt->code, ": ", halt->message) : "";
+}
+
+// What is to be repaired before a Retry, and the Retry.
+std::string HintForHalt(const std::string& code, const std::string& retry, const std::string& name) {
+  if (code == kHaltRowsLeft) {
+    return absl::StrCat("Look at the rows that still match `where`. If they are right: migrationctl accept ", name,
+                        ". If not, repair the cause, then: ", retry);
+  }
+  if (code == kHaltCheckpointLost) {
+    return absl::StrCat("The checkpoint on the target is gone. Restore schema migration_control, or begin again: ",
+                        retry, " --from start");
+  }
+  if (code == kHaltForeignControl) {
+    return absl::StrCat("Another control store owns the checkpoint. Make sure that nothing works for it, then: ", retry,
+                        " --from adopt");
+  }
+  if (code == kHaltWhereNotSatisfied) {
+    return absl::StrCat(
+        "The statement left `where` true for every row: correct the definition and ship it under a new name; ",
+        "end this one: migrationctl cancel ", name);
+  }
+  if (code == kHaltVerifyInflow) {
+    return absl::StrCat("Rows that match `where` keep coming: stop what writes them, then: ", retry);
+  }
+  if (code == kHaltSchemaChanged) {
+    return absl::StrCat("Check that the migration still fits the changed table, then: ", retry);
+  }
+  return absl::StrCat("Repair the cause, then: ", retry);
 }
 
 }  // namespace
 
 std::string_view EtaStateName(EtaState state) {
   switch (state) {
-    case EtaState::kMeasuring: return "MEASURING";
-    case EtaState::kReady: return "READY";
-    case EtaState::kStalled: return "STALLED";
-    case EtaState::kBlocked: return "BLOCKED";
-    case EtaState::kDue: return "DUE";
-    case EtaState::kUnknown: return "UNKNOWN";
+    case EtaState::kMeasuring:
+      return "MEASURING";
+    case EtaState::kReady:
+      return "READY";
+    case EtaState::kStalled:
+      return "STALLED";
+    case EtaState::kBlocked:
+      return "BLOCKED";
+    case EtaState::kDue:
+      return "DUE";
+    case EtaState::kUnknown:
+      return "UNKNOWN";
   }
   return "";
 }
 
 ProgressView ViewProgress(const Migration& migration, absl::Time now) {
   ProgressView view;
-  FillFraction(migration, view);
-  if (migration.started_at.has_value()) {
-    const absl::Duration running = migration.finished_at.value_or(now) - *migration.started_at;
-    if (running > absl::ZeroDuration()) {
-      view.rows_per_second_average = static_cast<double>(migration.progress.rows_done) / absl::ToDoubleSeconds(running);
-    }
-  }
-  FillEta(migration, now, view);
+  MeasureFraction(migration.progress, view);
+  if (migration.state == State::kCompleted) view.fraction = 1;
+  view.rows_per_second_average = AverageRate(migration, now);
+  EstimateEnd(migration, now, view);
   return view;
 }
 
@@ -126,98 +232,93 @@ std::string SummaryLine(const Migration& migration, absl::Time now) {
   const ProgressView view = ViewProgress(migration, now);
   std::string line(StateName(migration.state));
   switch (migration.state) {
-    case State::kPending: break;
+    case State::kPending:
     case State::kRunning:
-      absl::StrAppend(&line, " ", DoneText(migration, view));
-      if (migration.progress.phase != Phase::kExecute) absl::StrAppend(&line, ", ", std::string(PhaseName(migration.progress.phase)));
-      if (migration.hold.kind == HoldKind::kNone) {
-        absl::StrAppend(&line, ", ", Grouped(static_cast<std::int64_t>(migration.progress.rows_per_second)), " rows/s");
-        if (view.eta.has_value()) absl::StrAppend(&line, ", done in ", Coarse(*view.eta - now));
-      }
+      absl::StrAppend(&line, HowFar(migration, view));
+      absl::StrAppend(&line, migration.hold.kind == HoldKind::kNone ? PaceText(migration, view, now)
+                                                                    : HoldText(migration.hold, now));
       break;
     case State::kPausing:
     case State::kPaused:
     case State::kCancelling:
     case State::kCancelled:
-      absl::StrAppend(&line, " at ", DoneText(migration, view));
-      if (!migration.intent.actor.empty()) absl::StrAppend(&line, ", by ", migration.intent.actor);
-      if (!migration.intent.reason.empty()) absl::StrAppend(&line, ": ", migration.intent.reason);
-      if (migration.intent.until.has_value()) absl::StrAppend(&line, ", until ", Clock(*migration.intent.until));
+      absl::StrAppend(&line, HowFar(migration, view), IntentText(migration.intent));
       break;
     case State::kHalted:
-      absl::StrAppend(&line, " at ", DoneText(migration, view));
-      if (migration.halt.has_value()) absl::StrAppend(&line, ": ", migration.halt->code, ": ", migration.halt->message);
+      absl::StrAppend(&line, HowFar(migration, view), HaltText(migration.halt));
       break;
     case State::kCompleted:
-      absl::StrAppend(&line, ": ", DoneText(migration, view));
-      if (migration.started_at.has_value() && migration.finished_at.has_value()) {
-        absl::StrAppend(&line, " in ", Coarse(*migration.finished_at - *migration.started_at));
-      }
-      if (migration.accepted_rows > 0) absl::StrAppend(&line, ", ", Grouped(migration.accepted_rows), " left as they were and accepted");
+      absl::StrAppend(&line, CompletedText(migration));
       break;
   }
-  const bool waits = migration.state == State::kPending || migration.state == State::kRunning;
-  if (waits && migration.hold.kind != HoldKind::kNone) {
-    absl::StrAppend(&line, ", held: ", std::string(HoldKindName(migration.hold.kind)));
-    if (!migration.hold.reason.empty()) absl::StrAppend(&line, " (", migration.hold.reason, ")");
-    if (migration.hold.until.has_value()) absl::StrAppend(&line, " until ", Clock(*migration.hold.until));
-  }
-  return line;
+  // Reasons and messages come from people and databases.
+  return absl::StrReplaceAll(line, {{"\r\n", " "}, {"\n", " "}, {"\r", " "}});
 }
 
 std::string HintLine(const Migration& migration) {
   const std::string name = absl::StrCat(migration.target, "/", migration.name);
-  if (migration.state == State::kHalted && migration.halt.has_value()) {
-    const std::string& code = migration.halt->code;
-    if (code == kHaltRowsLeft) return absl::StrCat("repair the rows and `migrationctl retry ", name, "`, or `migrationctl accept ", name, "`");
-    if (code == kHaltCheckpointLost) {
-      return absl::StrCat("restore migration_control on the target, or `migrationctl retry ", name, " --from start`");
-    }
-    if (code == kHaltForeignControl) {
-      return absl::StrCat("stop the other migrationd, then `migrationctl retry ", name, " --from adopt`");
-    }
-    return absl::StrCat("repair the cause, then `migrationctl retry ", name, "`");
+  const std::string retry = absl::StrCat("migrationctl retry ", name);
+  switch (migration.state) {
+    case State::kPending:
+    case State::kRunning:
+      if (migration.hold.kind == HoldKind::kNeedsStart) return absl::StrCat("migrationctl start ", name);
+      if (migration.hold.kind == HoldKind::kFrozen) {
+        return "Held by a freeze: migrationctl unfreeze, or migration_control.unfreeze() on the target";
+      }
+      return "";
+    case State::kPaused:
+      return migration.intent.until.has_value() ? "" : absl::StrCat("migrationctl resume ", name);
+    case State::kHalted:
+      return migration.halt.has_value() ? HintForHalt(migration.halt->code, retry, name) : retry;
+    case State::kCompleted:
+      return migration.regressed_rows > 0 ? retry : "";
+    case State::kPausing:
+    case State::kCancelling:
+    case State::kCancelled:
+      return "";
   }
-  if (migration.state == State::kPaused && !migration.intent.until.has_value()) return absl::StrCat("`migrationctl resume ", name, "` to go on");
-  if (migration.hold.kind == HoldKind::kNeedsStart && migration.state == State::kPending) return absl::StrCat("`migrationctl start ", name, "` to begin");
-  if (migration.hold.kind == HoldKind::kFrozen && migration.state == State::kRunning) {
-    return "`migrationctl unfreeze`, or migration_control.unfreeze() on the target, whichever froze it";
-  }
-  if (migration.state == State::kCompleted && migration.regressed_rows > 0) return absl::StrCat("`migrationctl retry ", name, "` to do the regressed rows again");
   return "";
 }
 
-std::optional<double> IntegerKeyFraction(const std::vector<KeyType>& types, const Key& lower, const Key& cursor, const Key& upper) {
-  if (types.size() != 1 || lower.size() != 1 || upper.size() != 1) return std::nullopt;
-  if (types[0] != KeyType::kSmallint && types[0] != KeyType::kInteger && types[0] != KeyType::kBigint) return std::nullopt;
-  if (cursor.empty()) return 0;
-  double from = 0;
-  double at = 0;
-  double to = 0;
-  if (!absl::SimpleAtod(lower[0], &from) || !absl::SimpleAtod(cursor[0], &at) || !absl::SimpleAtod(upper[0], &to)) return std::nullopt;
-  if (to <= from) return 1;
-  return std::clamp((at - from) / (to - from), 0.0, 1.0);
+std::optional<double> IntegerKeyFraction(const std::vector<KeyType>& types, const Key& lower, const Key& cursor,
+                                         const Key& upper) {
+  const bool integer = types.size() == 1 && (types[0] == KeyType::kSmallint || types[0] == KeyType::kInteger ||
+                                             types[0] == KeyType::kBigint);
+  std::int64_t first = 0;
+  std::int64_t last = 0;
+  if (!integer || lower.size() != 1 || upper.size() != 1 || !absl::SimpleAtoi(lower[0], &first) ||
+      !absl::SimpleAtoi(upper[0], &last)) {
+    return std::nullopt;
+  }
+  if (cursor.empty()) return 0.0;
+  std::int64_t at = 0;
+  if (cursor.size() != 1 || !absl::SimpleAtoi(cursor[0], &at)) return std::nullopt;
+  if (at >= last) return 1.0;
+  if (at < first) return 0.0;
+  // In floating point, since the whole range of bigint does not fit into one. The first key itself is to be done, too.
+  const double span = static_cast<double>(last) - static_cast<double>(first) + 1;
+  const double done = static_cast<double>(at) - static_cast<double>(first) + 1;
+  return std::clamp(done / span, 0.0, 1.0);
 }
 
 void RateMeter::Add(absl::Time at, std::int64_t rows_total) {
-  // Counters that went back (a rewound target) start a new measurement.
-  if (!samples_.empty() && rows_total < samples_.back().rows) samples_.clear();
-  if (!samples_.empty() && at - samples_.back().at < window_ / 100) {
-    samples_.back().rows = rows_total;
-    return;
-  }
+  // A smaller total (the target was rewound) or an earlier time begins a new series.
+  if (!samples_.empty() && (rows_total < samples_.back().rows || at < samples_.back().at)) samples_.clear();
+  const auto old =
+      std::find_if(samples_.begin(), samples_.end(), [&](const Sample& s) { return s.at >= at - window_; });
+  samples_.erase(samples_.begin(), old);
+  // Some hundred samples are as good as all: a newer one replaces one that stands close behind its predecessor.
+  const std::size_t count = samples_.size();
+  if (count >= 2 && samples_[count - 1].at - samples_[count - 2].at < window_ / 100) samples_.pop_back();
   samples_.push_back({at, rows_total});
-  // One sample older than the window is kept: it is where the window begins.
-  while (samples_.size() > 2 && samples_[1].at <= at - window_) samples_.erase(samples_.begin());
 }
 
 double RateMeter::PerSecond(absl::Time at) const {
-  if (samples_.size() < 2) return 0;
-  const Sample& first = samples_.front();
-  const Sample& last = samples_.back();
-  const absl::Duration span = std::max(at, last.at) - first.at;
-  if (span <= absl::ZeroDuration()) return 0;
-  return static_cast<double>(last.rows - first.rows) / absl::ToDoubleSeconds(span);
+  const auto first =
+      std::find_if(samples_.begin(), samples_.end(), [&](const Sample& s) { return s.at >= at - window_; });
+  if (samples_.end() - first < 2) return 0;
+  const double seconds = absl::ToDoubleSeconds(std::max(at, samples_.back().at) - first->at);
+  return seconds > 0 ? static_cast<double>(samples_.back().rows - first->rows) / seconds : 0;
 }
 
 }  // namespace migrationd

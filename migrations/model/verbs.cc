@@ -8,59 +8,148 @@
 namespace migrationd {
 namespace {
 
-// Applies the table's row; the event says from, to and why.
-absl::StatusOr<VerbEffect> Move(const Migration& migration, MigrationEvent event, const Caller& caller) {
+constexpr char kTransitionEvent[] = "TRANSITION";
+constexpr char kSettingEvent[] = "SETTING";
+
+std::string Word(State state) { return std::string(StateName(state)); }
+
+std::string TimeText(absl::Time time) { return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", time, absl::UTCTimeZone()); }
+
+// Holds tell why a PENDING or RUNNING migration is not working; in other states there is nothing to tell.
+bool MayHold(State state) { return state == State::kPending || state == State::kRunning; }
+
+// What the table says of `event`, and what goes with every change of state: only HALTED has a halt, and a hold belongs
+// to the state in which it was found.
+absl::StatusOr<VerbEffect> Transit(const Migration& migration, MigrationEvent event, const Caller& caller) {
   MD_ASSIGN_OR_RETURN(const State to, Apply(migration.state, event, migration.facts()));
-  VerbEffect effect;
-  effect.after = migration;
+  VerbEffect effect{.after = migration,
+                    .changed = to != migration.state,
+                    .event_kind = kTransitionEvent,
+                    .event_from = Word(migration.state),
+                    .event_to = Word(to),
+                    .event_reason = caller.reason};
   effect.after.state = to;
-  effect.changed = to != migration.state;
-  effect.event_kind = "TRANSITION";
-  effect.event_from = StateName(migration.state);
-  effect.event_to = StateName(to);
-  effect.event_reason = caller.reason;
+  if (to != State::kHalted) effect.after.halt.reset();
+  if (effect.changed && !(MayHold(migration.state) && MayHold(to))) effect.after.hold = Hold{};
   return effect;
 }
 
-void Want(VerbEffect& effect, State state, const Caller& caller, absl::Time now, std::optional<absl::Time> until = std::nullopt) {
-  effect.after.intent = Intent{state, caller.actor, caller.reason, now, until};
-}
-
-void Setting(VerbEffect& effect, std::string from, std::string to) {
-  effect.event_kind = "SETTING";
-  effect.event_from = std::move(from);
-  effect.event_to = std::move(to);
+Intent IntentOf(State state, const Caller& caller, absl::Time now, std::optional<absl::Time> until = std::nullopt) {
+  return {.state = state, .actor = caller.actor, .reason = caller.reason, .since = now, .until = until};
 }
 
 absl::Status CheckUntil(std::optional<absl::Time> until, absl::Time now) {
   if (!until.has_value() || *until > now) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("until: ", absl::FormatTime(absl::RFC3339_sec, *until, absl::UTCTimeZone()),
-                                                 " has passed; it is ", absl::FormatTime(absl::RFC3339_sec, now, absl::UTCTimeZone()),
-                                                 " by the control store's clock."));
+  return absl::InvalidArgumentError(
+      absl::StrCat("until: ", TimeText(*until), " is not after now, ", TimeText(now), "; give a later time or none"));
 }
 
-std::string SizeText(std::int32_t batch, std::int32_t sub_batch) { return absl::StrCat("batch_size ", batch, ", sub_batch_size ", sub_batch); }
+// Work that was over goes on: whatever was said of its end no longer holds.
+void Reopen(Migration& migration, absl::Time now) {
+  if (!migration.started_at.has_value()) migration.started_at = now;
+  migration.finished_at.reset();
+  migration.accepted_rows = 0;
+  migration.regressed_rows = 0;
+  migration.cleanup_requested = false;
+  migration.cleaned_up = false;
+}
 
-absl::StatusOr<RestartFrom> WhereFrom(const Migration& migration, const RetryOptions& options) {
-  const std::string code = migration.halt.has_value() ? migration.halt->code : "";
-  const bool lost = code == kHaltCheckpointLost;
-  const bool foreign = code == kHaltForeignControl;
-  if (options.from == RestartFrom::kAdopt && !foreign) {
-    return absl::FailedPreconditionError("from: ADOPT takes over the checkpoint of another control store, and none was found (FOREIGN_CONTROL).");
-  }
+// A canary that has done its part must not pause the migration again.
+void DropCanaryThatFired(Migration& migration) {
+  if (migration.progress.rows_done >= migration.pause_after_rows) migration.pause_after_rows = 0;
+}
+
+absl::Status CheckRestart(const Migration& migration, const RetryOptions& options) {
+  const std::string halt = migration.halt.has_value() ? migration.halt->code : "";
   if (options.from == RestartFrom::kStart && !options.has_where && !options.acknowledge_repeat) {
     return absl::FailedPreconditionError(
-        "from: FROM_START would do rows again that are done already, since the definition has no `where`; set acknowledge_repeat if that is right.");
+        "Retry FROM_START would do rows again that are done already, since the definition has no `where` that leaves "
+        "them out. "
+        "Set acknowledge_repeat if that is harmless, or retry with CONTINUE.");
   }
-  if (options.from == RestartFrom::kContinue && lost) {
+  if (options.from == RestartFrom::kContinue && halt == kHaltCheckpointLost) {
     return absl::FailedPreconditionError(
-        "from: the checkpoint is lost (CHECKPOINT_LOST), so there is nothing to CONTINUE from; restore the target's schema migration_control, or Retry with FROM_START.");
+        "Retry CONTINUE is not possible after CHECKPOINT_LOST: the cursor that it would continue from is gone. Restore "
+        "schema migration_control on the target and Cancel before a Retry, or retry with FROM_START.");
   }
-  if (options.from == RestartFrom::kContinue && foreign) {
+  if (options.from == RestartFrom::kContinue && halt == kHaltForeignControl) {
     return absl::FailedPreconditionError(
-        "from: the checkpoint belongs to another control store (FOREIGN_CONTROL); Retry with ADOPT to take it over, once that one has stopped.");
+        "Retry CONTINUE is not possible after FOREIGN_CONTROL: the checkpoint on the target belongs to another control "
+        "store. "
+        "Make sure that no service works for that store any more, then retry with ADOPT.");
   }
-  if (options.from != RestartFrom::kContinue) return options.from;
+  if (options.from == RestartFrom::kAdopt && halt != kHaltForeignControl) {
+    return absl::FailedPreconditionError(
+        "Retry ADOPT is only possible after FOREIGN_CONTROL: no checkpoint of another control store was found. Retry "
+        "with "
+        "CONTINUE.");
+  }
+  return absl::OkStatus();
+}
+
+std::string SizesText(const Migration& migration, absl::Time now) {
+  const Sizes sizes = EffectiveSizes(migration, now);
+  std::string text = absl::StrCat("batch_size ", sizes.batch_size, ", sub_batch_size ", sizes.sub_batch_size);
+  if (!migration.size_override.has_value()) return absl::StrCat(text, ", automatic");
+  const std::optional<absl::Time> until = migration.size_override->until;
+  return until.has_value() ? absl::StrCat(text, ", until ", TimeText(*until)) : text;
+}
+
+absl::Status CheckSizes(const Sizes& sizes, const SizeRequest& request) {
+  if (request.batch_size < 1 || request.batch_size > sizes.max_batch_size) {
+    return absl::InvalidArgumentError(absl::StrCat("batch_size: ", request.batch_size, " is outside 1 to ",
+                                                   sizes.max_batch_size, " (max_batch_size of this migration)"));
+  }
+  if (request.sub_batch_size < 0 || request.sub_batch_size > request.batch_size) {
+    return absl::InvalidArgumentError(absl::StrCat("sub_batch_size: ", request.sub_batch_size, " is outside 1 to ",
+                                                   request.batch_size, " (the batch_size); 0 leaves it as it is"));
+  }
+  return absl::OkStatus();
+}
+
+bool SameSizes(const std::optional<SizeOverride>& a, const std::optional<SizeOverride>& b) {
+  if (!a.has_value() || !b.has_value()) return a.has_value() == b.has_value();
+  return a->batch_size == b->batch_size && a->sub_batch_size == b->sub_batch_size && a->until == b->until;
+}
+
+}  // namespace
+
+absl::StatusOr<VerbEffect> StartMigration(const Migration& migration, const Caller& caller, absl::Time now) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kStart, caller));
+  effect.changed = migration.state == State::kPending && !(migration.start_requested && migration.enqueued);
+  if (!effect.changed) return effect;
+  effect.after.start_requested = true;
+  effect.after.enqueued = true;
+  effect.after.intent = IntentOf(State::kRunning, caller, now);
+  if (effect.after.hold.kind == HoldKind::kNeedsStart) effect.after.hold = Hold{};
+  effect.event_kind = kSettingEvent;
+  effect.event_from = "start not requested";
+  effect.event_to = "start requested";
+  return effect;
+}
+
+absl::StatusOr<VerbEffect> PauseMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                          std::optional<absl::Time> until) {
+  MD_RETURN_IF_ERROR(CheckUntil(until, now));
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kPause, caller));
+  if (effect.changed) effect.after.intent = IntentOf(State::kPaused, caller, now, until);
+  return effect;
+}
+
+absl::StatusOr<VerbEffect> ResumeMigration(const Migration& migration, const Caller& caller, absl::Time now) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kResume, caller));
+  if (!effect.changed) return effect;
+  effect.after.intent = IntentOf(effect.after.state, caller, now);
+  DropCanaryThatFired(effect.after);
+  return effect;
+}
+
+namespace {
+
+// What Retry means to the next owner: after some halts, going on from the cursor needs one thing more.
+RestartFrom RestartPoint(const Migration& migration, const RetryOptions& options) {
+  if (options.from != RestartFrom::kContinue || !migration.halt.has_value()) return options.from;
+  const std::string& code = migration.halt->code;
   if (code == kHaltRowsLeft || code == kHaltVerifyInflow) return RestartFrom::kRecheck;
   if (code == kHaltSchemaChanged) return RestartFrom::kNewSchema;
   return RestartFrom::kContinue;
@@ -68,169 +157,151 @@ absl::StatusOr<RestartFrom> WhereFrom(const Migration& migration, const RetryOpt
 
 }  // namespace
 
-absl::StatusOr<VerbEffect> StartMigration(const Migration& migration, const Caller& caller, absl::Time now) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kStart, caller));
-  if (migration.state != State::kPending || (migration.start_requested && migration.enqueued)) return effect;
-  effect.changed = true;
-  effect.after.start_requested = true;
-  effect.after.enqueued = true;
-  Want(effect, State::kRunning, caller, now);
-  Setting(effect, "waits for Start", "started");
-  return effect;
-}
-
-absl::StatusOr<VerbEffect> PauseMigration(const Migration& migration, const Caller& caller, absl::Time now, std::optional<absl::Time> until) {
-  MD_RETURN_IF_ERROR(CheckUntil(until, now));
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kPause, caller));
-  if (effect.changed) Want(effect, State::kPaused, caller, now, until);
-  return effect;
-}
-
-absl::StatusOr<VerbEffect> ResumeMigration(const Migration& migration, const Caller& caller, absl::Time now) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kResume, caller));
-  if (effect.changed) Want(effect, State::kRunning, caller, now);
-  return effect;
-}
-
-absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now, const RetryOptions& options) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kRetry, caller));
-  MD_ASSIGN_OR_RETURN(effect.after.restart_from, WhereFrom(migration, options));
-  Want(effect, State::kRunning, caller, now);
-  effect.after.halt.reset();
-  effect.after.progress.attempts = 0;
-  effect.after.finished_at.reset();
-  effect.after.regressed_rows = 0;
-  effect.after.start_requested = true;
-  effect.after.enqueued = true;
-  effect.after.cleanup_requested = false;
-  if (!effect.after.started_at.has_value()) effect.after.started_at = now;
+absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                          const RetryOptions& options) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kRetry, caller));
+  MD_RETURN_IF_ERROR(CheckRestart(migration, options));
+  Migration& after = effect.after;
+  Reopen(after, now);
+  after.intent = IntentOf(State::kRunning, caller, now);
+  after.start_requested = true;
+  after.enqueued = true;
+  after.restart_from = RestartPoint(migration, options);
+  after.progress.attempts = 0;
+  DropCanaryThatFired(after);
+  if (options.from == RestartFrom::kStart) {
+    // The checkpoint may be what was lost: let the next owner make it anew. One that is still there is taken over as
+    // ever.
+    after.fence = FenceState::kNone;
+    after.progress = ProgressCounters();
+    after.progress.last_error = migration.progress.last_error;
+  }
   return effect;
 }
 
 absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kAccept, caller));
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kAccept, caller));
   if (!effect.changed) return effect;
-  Want(effect, State::kCompleted, caller, now);
   effect.after.accepted_rows = migration.progress.unchanged_rows;
-  effect.after.halt.reset();
   effect.after.finished_at = now;
+  effect.after.intent = IntentOf(State::kCompleted, caller, now);
   return effect;
 }
 
 absl::StatusOr<VerbEffect> CancelMigration(const Migration& migration, const Caller& caller, absl::Time now) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kCancel, caller));
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kCancel, caller));
+  if (effect.changed) effect.after.intent = IntentOf(State::kCancelled, caller, now);
+  return effect;
+}
+
+absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Caller& caller, absl::Time /*now*/) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kCleanup, caller));
+  effect.changed = !migration.cleanup_requested && !migration.cleaned_up;
   if (!effect.changed) return effect;
-  Want(effect, State::kCancelled, caller, now);
-  effect.after.halt.reset();
-  if (effect.after.state == State::kCancelled) effect.after.finished_at = now;
+  effect.after.cleanup_requested = true;
+  effect.event_kind = kSettingEvent;
+  effect.event_from = "cleanup not requested";
+  effect.event_to = "cleanup requested";
   return effect;
 }
 
-absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Caller& caller, absl::Time) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kCleanup, caller));
-  effect.changed = !migration.cleaned_up && !migration.cleanup_requested;
-  if (effect.changed) effect.after.cleanup_requested = true;
-  Setting(effect, "", "cleanup asked for");
+absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time /*now*/) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kDelete, caller));
+  effect.changed = true;
+  effect.event_to = "DELETED";
   return effect;
 }
 
-absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time) {
-  return Move(migration, kDelete, caller);
+absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller& caller, absl::Time now,
+                                        const SizeRequest& request) {
+  if (request.automatic && (request.batch_size != 0 || request.sub_batch_size != 0 || request.until.has_value())) {
+    return absl::InvalidArgumentError(
+        "automatic ends the override at once: give no batch_size, sub_batch_size or until with it");
+  }
+  if (!request.automatic) MD_RETURN_IF_ERROR(CheckSizes(migration.sizes, request));
+  MD_RETURN_IF_ERROR(CheckUntil(request.until, now));
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kAdjust, caller));
+  std::optional<SizeOverride>& pinned = effect.after.size_override;
+  pinned.reset();
+  if (!request.automatic) {
+    const std::int32_t wanted =
+        request.sub_batch_size > 0 ? request.sub_batch_size : EffectiveSizes(migration, now).sub_batch_size;
+    pinned = SizeOverride{.batch_size = request.batch_size,
+                          .sub_batch_size = std::min(wanted, request.batch_size),
+                          .author = caller.actor,
+                          .until = request.until};
+  }
+  effect.changed = !SameSizes(migration.size_override, pinned);
+  if (!effect.changed) pinned = migration.size_override;  // keeps its author
+  effect.event_kind = kSettingEvent;
+  effect.event_from = SizesText(migration, now);
+  effect.event_to = SizesText(effect.after, now);
+  return effect;
 }
 
 Sizes EffectiveSizes(const Migration& migration, absl::Time now) {
   Sizes sizes = migration.sizes;
-  const auto& pinned = migration.size_override;
-  if (pinned.has_value() && (!pinned->until.has_value() || *pinned->until > now)) {
+  const std::optional<SizeOverride>& pinned = migration.size_override;
+  if (pinned.has_value() && (!pinned->until.has_value() || now < *pinned->until)) {
     sizes.batch_size = pinned->batch_size;
     sizes.sub_batch_size = pinned->sub_batch_size;
   }
   return sizes;
 }
 
-absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller& caller, absl::Time now, const SizeRequest& request) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kAdjust, caller));
-  const Sizes before = EffectiveSizes(migration, now);
-  if (request.automatic) {
-    if (request.batch_size != 0 || request.sub_batch_size != 0 || request.until.has_value()) {
-      return absl::InvalidArgumentError("automatic: ends an override and takes no size and no `until`; leave one of the two out.");
-    }
-    effect.changed = migration.size_override.has_value();
-    effect.after.size_override.reset();
-    Setting(effect, SizeText(before.batch_size, before.sub_batch_size), SizeText(migration.sizes.batch_size, migration.sizes.sub_batch_size));
-    return effect;
-  }
-  MD_RETURN_IF_ERROR(CheckUntil(request.until, now));
-  if (request.batch_size < 1 || request.batch_size > migration.sizes.max_batch_size) {
-    return absl::InvalidArgumentError(absl::StrCat("batch_size: ", request.batch_size, " is outside 1 to ", migration.sizes.max_batch_size,
-                                                   " (max_batch_size); nothing was changed."));
-  }
-  if (request.sub_batch_size < 0 || request.sub_batch_size > request.batch_size) {
-    return absl::InvalidArgumentError(absl::StrCat("sub_batch_size: ", request.sub_batch_size, " is outside 1 to ", request.batch_size,
-                                                   " (batch_size); nothing was changed."));
-  }
-  SizeOverride pinned;
-  pinned.batch_size = request.batch_size;
-  pinned.sub_batch_size = request.sub_batch_size > 0 ? request.sub_batch_size : std::min(before.sub_batch_size, request.batch_size);
-  pinned.author = caller.actor;
-  pinned.until = request.until;
-  const auto& old = migration.size_override;
-  effect.changed = !old.has_value() || old->batch_size != pinned.batch_size || old->sub_batch_size != pinned.sub_batch_size ||
-                   old->until != pinned.until;
-  effect.after.size_override = pinned;
-  Setting(effect, SizeText(before.batch_size, before.sub_batch_size), SizeText(pinned.batch_size, pinned.sub_batch_size));
-  return effect;
-}
-
 absl::StatusOr<VerbEffect> BeginMigration(const Migration& migration, const Caller& caller, absl::Time now) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kBegin, caller));
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kBegin, caller));
   if (!effect.after.started_at.has_value()) effect.after.started_at = now;
+  effect.after.hold = Hold{};
   return effect;
 }
 
-absl::StatusOr<VerbEffect> QuiesceMigration(const Migration& migration, const Caller& caller, absl::Time now) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kQuiesced, caller));
-  if (effect.after.state == State::kCancelled) effect.after.finished_at = now;
-  return effect;
+absl::StatusOr<VerbEffect> QuiesceMigration(const Migration& migration, const Caller& caller, absl::Time /*now*/) {
+  return Transit(migration, kQuiesced, caller);
 }
 
-absl::StatusOr<VerbEffect> HaltMigration(const Migration& migration, const Caller& caller, absl::Time now, const std::string& code,
-                                         const std::string& message) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kHalt, caller));
-  effect.after.halt = Halt{code, message, now};
+absl::StatusOr<VerbEffect> HaltMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                         const std::string& code, const std::string& message) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kHalt, caller));
+  effect.after.halt = Halt{.code = code, .message = message, .since = now};
+  effect.after.intent.until.reset();  // a pause that was asked for has nothing left to end
   effect.event_reason = absl::StrCat(code, ": ", message);
   return effect;
 }
 
-absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const Caller& caller, absl::Time now, std::int64_t accepted_rows) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kComplete, caller));
+absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const Caller& caller, absl::Time now,
+                                             std::int64_t accepted_rows) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kComplete, caller));
   effect.after.finished_at = now;
-  effect.after.halt.reset();
   effect.after.accepted_rows = accepted_rows;
+  effect.after.intent.until.reset();
   return effect;
 }
 
-absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Caller& caller, absl::Time) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kRewound, caller));
-  effect.after.finished_at.reset();
+absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Caller& caller, absl::Time now) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kRewound, caller));
+  Reopen(effect.after, now);
+  effect.after.intent = IntentOf(State::kRunning, caller, now);
   effect.event_kind = "TARGET_REWOUND";
   return effect;
 }
 
-absl::StatusOr<VerbEffect> RestartOnNewTarget(const Migration& migration, const Caller& caller, absl::Time) {
-  MD_ASSIGN_OR_RETURN(VerbEffect effect, Move(migration, kTargetReplaced, caller));
-  effect.changed = effect.changed || migration.fence != FenceState::kNone;
+absl::StatusOr<VerbEffect> RestartOnNewTarget(const Migration& migration, const Caller& caller, absl::Time /*now*/) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kTargetReplaced, caller));
   Migration& after = effect.after;
+  effect.changed = effect.changed || migration.started_at.has_value() || migration.fence != FenceState::kNone ||
+                   migration.restart_from != RestartFrom::kContinue || migration.cleanup_requested ||
+                   migration.cleaned_up;
+  after.started_at.reset();
+  after.finished_at.reset();
+  after.progress = ProgressCounters{};
+  after.hold = Hold{};
   after.fence = FenceState::kNone;
   after.restart_from = RestartFrom::kContinue;
-  after.halt.reset();
-  after.started_at.reset();
-  if (after.state != State::kCancelled) after.finished_at.reset();
-  after.progress = ProgressCounters{};
-  after.cleaned_up = false;
-  after.cleanup_requested = false;
   after.accepted_rows = 0;
   after.regressed_rows = 0;
+  after.cleanup_requested = false;
+  after.cleaned_up = false;
   effect.event_kind = "TARGET_REPLACED";
   return effect;
 }

@@ -1,68 +1,93 @@
 #include "migrations/pacing/sub_batch_servo.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace migrationd {
 namespace {
 
-constexpr std::size_t kSamples = 11;
-constexpr std::size_t kSlowest = 9;  // index of the p90 among eleven, sorted
-constexpr double kGrowthMax = 1.5;
-constexpr double kPanicFactor = 5;
-// Between these shares of the target nothing is changed, so that noise does not move it.
-constexpr double kGrowBelow = 0.75;
-constexpr double kShrinkAbove = 1.1;
+constexpr double kAim = 0.85;       // of the target: room for noise above
+constexpr double kGrowBelow = 0.7;  // of the target
+constexpr double kMaxGrowth = 1.5;
+constexpr double kDivideAbove = 5;  // times the target, by a single sample
+constexpr double kDivisor = 10;
+
+// Nearest rank: the tenth of eleven.
+absl::Duration Percentile90(const std::vector<SubBatchSample>& samples) {
+  std::vector<absl::Duration> times;
+  times.reserve(samples.size());
+  for (const SubBatchSample& sample : samples) times.push_back(sample.execution);
+  const auto rank = static_cast<std::ptrdiff_t>(std::ceil(0.9 * static_cast<double>(times.size()))) - 1;
+  std::nth_element(times.begin(), times.begin() + rank, times.end());
+  return times[static_cast<std::size_t>(rank)];
+}
 
 }  // namespace
 
-SubBatchServo::SubBatchServo(const Options& options)
-    : options_(options), ceiling_(std::max(1, options.ceiling)), size_(std::clamp(options.initial, 1, ceiling_)) {}
+SubBatchServo::SubBatchServo(const SubBatchServoOptions& options)
+    : size_(1),
+      ceiling_(std::max<std::int32_t>(1, options.ceiling)),
+      target_(options.target > absl::ZeroDuration() ? options.target : absl::Milliseconds(1)) {
+  size_ = WithinLimits(options.initial);
+}
 
-void SubBatchServo::Change(std::int32_t size) {
-  size_ = std::clamp(size, 1, ceiling_);
-  samples_.clear();
+ServoDecision SubBatchServo::Record(const SubBatchSample& sample) {
+  const ServoDecision unchanged{.from = size_, .to = size_};
+  if (pinned_ || sample.rows > size_ || sample.rows <= 0) return unchanged;
+  const double over = absl::FDivDuration(sample.execution, target_);
+  if (over > kDivideAbove) {
+    const double fits = static_cast<double>(sample.rows) / over;
+    return ChangeTo(WithinLimits(std::min(size_ / kDivisor, fits)), ServoChange::kDivided, sample.execution);
+  }
+  window_.push_back(sample);
+  return window_.size() < kWindow ? unchanged : DecideByWindow();
+}
+
+ServoDecision SubBatchServo::DecideByWindow() {
+  const absl::Duration p90 = Percentile90(window_);
+  const double load = std::max(absl::FDivDuration(p90, target_), 1e-6);
+  const bool all_full =
+      std::all_of(window_.begin(), window_.end(), [this](const SubBatchSample& s) { return s.rows == size_; });
+  // The oldest makes room: the window slides as long as the size stays.
+  window_.erase(window_.begin());
+  if (load > 1) return ChangeTo(WithinLimits(size_ * kAim / load), ServoChange::kShrunk, p90);
+  if (load < kGrowBelow) told_lower_limit_ = false;
+  if (load >= kGrowBelow || !all_full) return {.from = size_, .to = size_, .reading = p90};
+  const double fits = size_ * kAim / load;
+  // Rounded up, since one and a half times one row is no whole number; but never beyond what fits.
+  return ChangeTo(WithinLimits(std::min(std::ceil(size_ * kMaxGrowth), fits)), ServoChange::kGrown, p90);
+}
+
+ServoDecision SubBatchServo::ChangeTo(std::int32_t size, ServoChange change, absl::Duration reading) {
+  ServoDecision decision{.from = size_, .to = size, .reading = reading};
+  if (size != size_) {
+    decision.change = change;
+    size_ = size;
+    window_.clear();
+  } else if (size_ == 1 && change != ServoChange::kGrown && !told_lower_limit_) {
+    decision.reached_lower_limit = true;
+    told_lower_limit_ = true;
+  }
+  return decision;
 }
 
 void SubBatchServo::SetCeiling(std::int32_t ceiling) {
-  ceiling = std::max(1, ceiling);
-  if (ceiling == ceiling_) return;
-  const bool follows = !options_.enabled && size_ == ceiling_;
-  ceiling_ = ceiling;
-  if (follows || size_ > ceiling_) Change(ceiling_);
+  ceiling_ = std::max<std::int32_t>(1, ceiling);
+  if (size_ <= ceiling_) return;
+  size_ = ceiling_;
+  window_.clear();
 }
 
-void SubBatchServo::ShrinkTo(std::int32_t size) {
-  if (size < size_) Change(size);
+void SubBatchServo::Pin(std::int32_t size) {
+  pinned_ = true;
+  size_ = WithinLimits(size);
+  window_.clear();
 }
 
-void SubBatchServo::Record(std::int32_t size, absl::Duration took) {
-  if (!options_.enabled) {
-    // Back to the fixed size after failures, doubling.
-    const std::int32_t fixed = std::min(std::max(options_.initial, 1), ceiling_);
-    if (size_ < fixed) Change(static_cast<std::int32_t>(std::min<std::int64_t>(fixed, std::int64_t{2} * size_)));
-    return;
-  }
-  const double share = took / options_.target;
-  if (share > kPanicFactor && size > 1) {
-    // At once, and to what would have fitted; never less than a tenth at a time.
-    Change(std::max(size / 10, static_cast<std::int32_t>(size / share)));
-    return;
-  }
-  // A remnant of a batch says nothing about a full one.
-  if (size < size_) return;
-  samples_.push_back(took);
-  if (samples_.size() < kSamples) return;
-  std::vector<absl::Duration> sorted = samples_;
-  std::sort(sorted.begin(), sorted.end());
-  const double slow = sorted[kSlowest] / options_.target;
-  if (slow < kGrowBelow && size_ < ceiling_) {
-    const double factor = std::min(kGrowthMax, 0.9 / std::max(slow, 0.001));
-    Change(std::max(size_ + 1, static_cast<std::int32_t>(size_ * factor)));
-  } else if (slow > kShrinkAbove && size_ > 1) {
-    Change(std::min(size_ - 1, static_cast<std::int32_t>(size_ * 0.9 / slow)));
-  } else {
-    samples_.erase(samples_.begin());
-  }
+void SubBatchServo::Unpin() { pinned_ = false; }
+
+std::int32_t SubBatchServo::WithinLimits(double size) const {
+  return static_cast<std::int32_t>(std::clamp(std::floor(size), 1.0, static_cast<double>(ceiling_)));
 }
 
 }  // namespace migrationd

@@ -1,4 +1,14 @@
-// Moves the size of sub-batches so that each takes about the time wished for. Pure: times come from the caller.
+// Finds the sub-batch size at which a transaction takes about as long as it should. Pure: times come in as samples.
+//
+// After eleven samples at one size it looks at their 90th percentile (p90):
+//   above the target                  the size shrinks in proportion;
+//   well below, all of them full      it grows, at most by half;
+//   in between                        it stays.
+// A single sample of more than five times the target divides the size at once, by ten, or to what would have fitted if
+// that is less. Every change begins a new window of samples. Both ways the size aims at 85 % of the target, and it
+// grows only from below 70 %: so noise does not make it go to and fro.
+//
+// Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -8,37 +18,64 @@
 
 namespace migrationd {
 
-// For one thread.
+struct SubBatchServoOptions {
+  std::int32_t initial = 100;  // lowered to the ceiling
+  std::int32_t ceiling = 1000;
+  absl::Duration target = absl::Milliseconds(100);
+};
+
+// One committed sub-batch.
+struct SubBatchSample {
+  std::int32_t rows = 0;  // rows that its range held, whether or not they needed a change
+  absl::Duration execution;
+};
+
+enum class ServoChange { kNone, kGrown, kShrunk, kDivided };
+
+struct ServoDecision {
+  ServoChange change = ServoChange::kNone;
+  std::int32_t from = 0;
+  std::int32_t to = 0;
+  absl::Duration reading;  // what it was decided by: the p90, or the single sample for kDivided
+  // One row takes too long, and there is nothing smaller. True once, and again only after it could grow meanwhile.
+  bool reached_lower_limit = false;
+};
+
 class SubBatchServo {
  public:
-  struct Options {
-    std::int32_t initial = 100;
-    std::int32_t ceiling = 1000;
-    absl::Duration target = absl::Milliseconds(100);
-    bool enabled = true;  // false: the size stays at the smaller of initial and ceiling, except for ShrinkTo
-  };
-  explicit SubBatchServo(const Options& options);
+  // Number of samples that the p90 is taken of.
+  static constexpr std::size_t kWindow = 11;
 
-  // Rows of the next sub-batch: 1 to the ceiling.
+  // A ceiling below 1 counts as 1; a target that is not positive as 1 ms.
+  explicit SubBatchServo(const SubBatchServoOptions& options);
+
+  // Rows for the next sub-batch, always from 1 to the ceiling.
   std::int32_t size() const { return size_; }
+  std::int32_t ceiling() const { return ceiling_; }
+  bool pinned() const { return pinned_; }
 
-  // A sub-batch of `size` rows took `took`. Grows by at most half when the slowest of the last eleven (p90) leaves room, shrinks in
-  // proportion when it does not, and is divided at once when one took five times the target. After a change it measures anew.
-  void Record(std::int32_t size, absl::Duration took);
+  // Takes a sample and decides. Samples of more rows than size() were begun before the size became smaller, and are
+  // left out.
+  ServoDecision Record(const SubBatchSample& sample);
 
-  // The operator's wish; effective at once. With the servo off, a fixed size follows it.
+  // Takes effect at once; a size above it is lowered, a pinned one too.
   void SetCeiling(std::int32_t ceiling);
 
-  // After a failure: not more than `size`. Grows back as sub-batches succeed, also with the servo off (to its fixed size).
-  void ShrinkTo(std::int32_t size);
+  // Fixes the size, within 1 and the ceiling; samples then change nothing. Unpin goes on from there.
+  void Pin(std::int32_t size);
+  void Unpin();
 
  private:
-  void Change(std::int32_t size);
+  ServoDecision DecideByWindow();
+  ServoDecision ChangeTo(std::int32_t size, ServoChange change, absl::Duration reading);
+  std::int32_t WithinLimits(double size) const;
 
-  const Options options_;
-  std::int32_t ceiling_;
   std::int32_t size_;
-  std::vector<absl::Duration> samples_;  // of full-sized sub-batches since the last change
+  std::int32_t ceiling_;
+  absl::Duration target_;
+  bool pinned_ = false;
+  bool told_lower_limit_ = false;
+  std::vector<SubBatchSample> window_;  // at this size, at most kWindow
 };
 
 }  // namespace migrationd

@@ -1,10 +1,10 @@
 #include "migrations/pacing/windows.h"
 
 #include <algorithm>
-#include <regex>
-#include <utility>
+#include <string_view>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
@@ -13,127 +13,141 @@
 namespace migrationd {
 namespace {
 
-constexpr std::array<const char*, 7> kDays = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
 constexpr int kMinutesOfDay = 24 * 60;
-// How many days around now are looked at: a window lasts at most a day, and each weekday comes within a week.
+// One more than a week, so that each weekly window is met.
+constexpr int kSearchDays = 8;
+// A window lasts 24 hours of its clocks at most; two days back also cover a zone that left out a date.
 constexpr int kDaysBack = 2;
-constexpr int kDaysAhead = 9;
 
-absl::Status Wrong(const std::string& text, const std::string& what) {
+constexpr std::array<const char*, 7> kDayNames = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
+
+absl::Status Wrong(const std::string& window, const std::string& what) {
   return absl::InvalidArgumentError(
-      absl::StrCat("\"", text, "\" is not a window: ", what, "; expected something like \"Mon-Fri 22:00-06:00 Europe/Berlin\"."));
+      absl::StrCat("window '", window, "': ", what,
+                   "; expected for example 'Mon-Fri 22:00-06:00 Europe/Berlin' or 'daily 01:00-05:00'"));
 }
 
 std::optional<int> DayIndex(const std::string& name) {
-  const auto found = std::find(kDays.begin(), kDays.end(), name);
-  if (found == kDays.end()) return std::nullopt;
-  return static_cast<int>(found - kDays.begin());
+  for (std::size_t i = 0; i < kDayNames.size(); ++i) {
+    if (absl::EqualsIgnoreCase(name, kDayNames[i])) return static_cast<int>(i);
+  }
+  return std::nullopt;
 }
 
-absl::Status ParseDays(const std::string& text, const std::string& days, Window& window) {
-  if (days == "daily") {
-    window.days.fill(true);
-    return absl::OkStatus();
+// Mon, or Sat-Mon.
+absl::Status AddDays(const std::string& text, const std::string& part, std::array<bool, 7>& days) {
+  const std::vector<std::string> ends = absl::StrSplit(part, '-');
+  const std::optional<int> first = DayIndex(ends.front());
+  const std::optional<int> last = DayIndex(ends.back());
+  if (ends.size() > 2 || !first.has_value() || !last.has_value()) {
+    return Wrong(
+        text, absl::StrCat("'", part, "' is not a day or a range of days (Mon, Tue, Wed, Thu, Fri, Sat, Sun, daily)"));
   }
-  const std::vector<std::string> parts = absl::StrSplit(days, ',');
-  for (const std::string& part : parts) {
-    const std::pair<std::string, std::string> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
-    const auto first = DayIndex(ends.first);
-    const auto last = ends.second.empty() ? first : DayIndex(ends.second);
-    if (!first.has_value() || !last.has_value()) return Wrong(text, absl::StrCat("\"", part, "\" is not a day (Mon, Tue ... Sun, or daily)"));
-    for (int day = *first;; day = (day + 1) % 7) {
-      window.days[static_cast<std::size_t>(day)] = true;
-      if (day == *last) break;
-    }
+  for (int day = *first;; day = (day + 1) % 7) {
+    days[static_cast<std::size_t>(day)] = true;
+    if (day == *last) return absl::OkStatus();
   }
+}
+
+absl::StatusOr<std::array<bool, 7>> ParseDays(const std::string& text, const std::string& word) {
+  std::array<bool, 7> days{};
+  if (absl::EqualsIgnoreCase(word, "daily")) {
+    days.fill(true);
+    return days;
+  }
+  for (const std::string& part : std::vector<std::string>(absl::StrSplit(word, ','))) {
+    MD_RETURN_IF_ERROR(AddDays(text, part, days));
+  }
+  return days;
+}
+
+// Minutes of HH:MM, at most `latest`.
+absl::StatusOr<int> ParseMinute(const std::string& text, const std::string& word, int latest) {
+  const auto digit = [&](std::size_t at) { return absl::ascii_isdigit(static_cast<unsigned char>(word[at])); };
+  if (word.size() == 5 && digit(0) && digit(1) && word[2] == ':' && digit(3) && digit(4)) {
+    const int hours = (word[0] - '0') * 10 + (word[1] - '0');
+    const int minutes = (word[3] - '0') * 10 + (word[4] - '0');
+    if (minutes < 60 && hours * 60 + minutes <= latest) return hours * 60 + minutes;
+  }
+  return Wrong(text, absl::StrCat("'", word, "' is not a time (HH:MM, 00:00 to 23:59; the end may be 24:00)"));
+}
+
+absl::Status ParseTimes(const std::string& text, const std::string& word, Window& window) {
+  const std::vector<std::string> ends = absl::StrSplit(word, '-');
+  if (ends.size() != 2) return Wrong(text, absl::StrCat("'", word, "' is not a span of time such as 22:00-06:00"));
+  MD_ASSIGN_OR_RETURN(window.start_minute, ParseMinute(text, ends[0], kMinutesOfDay - 1));
+  MD_ASSIGN_OR_RETURN(window.end_minute, ParseMinute(text, ends[1], kMinutesOfDay));
+  if (window.start_minute == window.end_minute) {
+    return Wrong(text, "start and end are the same; a whole day is 00:00-24:00");
+  }
+  if (window.end_minute < window.start_minute) window.end_minute += kMinutesOfDay;
   return absl::OkStatus();
 }
 
-absl::StatusOr<int> ParseMinute(const std::string& text, const std::string& hours, const std::string& minutes, int most) {
-  int hour = 0;
-  int minute = 0;
-  if (!absl::SimpleAtoi(hours, &hour) || !absl::SimpleAtoi(minutes, &minute) || minute > 59 || hour * 60 + minute > most) {
-    return Wrong(text, absl::StrCat(hours, ":", minutes, " is not a time of day"));
-  }
-  return hour * 60 + minute;
-}
-
-// A time of a civil day; `minute` may lead into the next one. In the gap of a clock change the moment of the change stands for it.
-absl::Time At(absl::CivilDay day, int minute, const absl::TimeZone& zone) {
-  const absl::TimeZone::TimeInfo info = zone.At(absl::CivilSecond(absl::CivilMinute(day) + minute));
-  return info.kind == absl::TimeZone::TimeInfo::SKIPPED ? info.trans : info.pre;
-}
-
 struct Span {
-  absl::Time start;
-  absl::Time end;
+  absl::Time open;
+  absl::Time close;
 };
 
-// The spans of a window that could matter at `now`.
-std::vector<Span> SpansAround(const Window& window, absl::Time now) {
+absl::Time AtMinute(absl::CivilDay day, int minute, const absl::TimeZone& zone) {
+  return absl::FromCivil(absl::CivilSecond(absl::CivilMinute(day) + minute), zone);
+}
+
+// The spans of all windows that can matter from `now` to kSearchDays later, by their opening.
+std::vector<Span> SpansAround(const std::vector<Window>& windows, absl::Time now) {
   std::vector<Span> spans;
-  const absl::CivilDay today = absl::ToCivilDay(now, window.zone);
-  for (int offset = -kDaysBack; offset <= kDaysAhead; ++offset) {
-    const absl::CivilDay day = today + offset;
-    const auto weekday = static_cast<std::size_t>(absl::GetWeekday(day));  // Monday is 0
-    if (!window.days[weekday]) continue;
-    const int end = window.end_minute > window.start_minute ? window.end_minute : window.end_minute + kMinutesOfDay;
-    spans.push_back({At(day, window.start_minute, window.zone), At(day, end, window.zone)});
+  for (const Window& window : windows) {
+    const absl::CivilDay today = absl::ToCivilDay(now, window.zone);
+    for (absl::CivilDay day = today - kDaysBack; day <= today + kSearchDays; ++day) {
+      if (!window.days[static_cast<std::size_t>(absl::GetWeekday(day))]) continue;
+      const Span span{.open = AtMinute(day, window.start_minute, window.zone),
+                      .close = AtMinute(day, window.end_minute, window.zone)};
+      // Empty when the clocks skip all of it.
+      if (span.open < span.close && span.close > now) spans.push_back(span);
+    }
   }
+  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.open < b.open; });
   return spans;
 }
+
+absl::Time SearchEnd(absl::Time now) { return now + absl::Hours(24 * kSearchDays); }
 
 }  // namespace
 
 absl::StatusOr<Window> ParseWindow(const std::string& text) {
-  static const std::regex kForm(R"(([A-Za-z,-]+) ([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})(?: ([A-Za-z0-9_+/-]+))?)");
-  std::smatch parts;
-  if (text.size() > 200 || !std::regex_match(text, parts, kForm)) return Wrong(text, "the form is wrong");
+  const std::vector<std::string> words = absl::StrSplit(text, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  if (words.size() != 2 && words.size() != 3) return Wrong(text, "it does not have the form DAYS TIMES [ZONE]");
   Window window;
-  MD_RETURN_IF_ERROR(ParseDays(text, parts[1], window));
-  MD_ASSIGN_OR_RETURN(window.start_minute, ParseMinute(text, parts[2], parts[3], kMinutesOfDay - 1));
-  MD_ASSIGN_OR_RETURN(window.end_minute, ParseMinute(text, parts[4], parts[5], kMinutesOfDay));
-  if (window.start_minute == window.end_minute) return Wrong(text, "start and end are the same; for a whole day write 00:00-24:00");
-  const std::string zone = parts[6].matched ? parts[6].str() : "UTC";
-  if (!absl::LoadTimeZone(zone, &window.zone)) return Wrong(text, absl::StrCat("\"", zone, "\" is not a time zone known here"));
+  MD_ASSIGN_OR_RETURN(window.days, ParseDays(text, words[0]));
+  MD_RETURN_IF_ERROR(ParseTimes(text, words[1], window));
+  window.zone = absl::UTCTimeZone();
+  if (words.size() == 3 && !absl::LoadTimeZone(words[2], &window.zone)) {
+    return Wrong(text,
+                 absl::StrCat("'", words[2], "' is not a time zone of this machine (an IANA name; package tzdata)"));
+  }
   return window;
 }
 
-bool InWindow(const std::vector<Window>& windows, absl::Time now) {
-  for (const Window& window : windows) {
-    for (const Span& span : SpansAround(window, now)) {
-      if (span.start <= now && now < span.end) return true;
-    }
-  }
-  return false;
+bool InWindow(const std::vector<Window>& windows, absl::Time at) {
+  const std::optional<absl::Time> opening = NextOpening(windows, at);
+  return opening.has_value() && *opening == at;
 }
 
 std::optional<absl::Time> NextOpening(const std::vector<Window>& windows, absl::Time now) {
-  std::optional<absl::Time> next;
-  for (const Window& window : windows) {
-    for (const Span& span : SpansAround(window, now)) {
-      if (span.start > now && span.end > span.start && (!next.has_value() || span.start < *next)) next = span.start;
-    }
-  }
-  return next;
+  if (windows.empty()) return now;
+  const std::vector<Span> spans = SpansAround(windows, now);
+  if (spans.empty() || spans.front().open > SearchEnd(now)) return std::nullopt;
+  return std::max(spans.front().open, now);
 }
 
 std::optional<absl::Time> NextClosing(const std::vector<Window>& windows, absl::Time now) {
-  if (!InWindow(windows, now)) return std::nullopt;
-  // One window may begin before another has ended: follow them to the end. Bounded by the spans that are looked at.
-  absl::Time closing = now;
-  for (bool moved = true; moved;) {
-    moved = false;
-    for (const Window& window : windows) {
-      for (const Span& span : SpansAround(window, now)) {
-        if (span.start <= closing && closing < span.end) {
-          closing = span.end;
-          moved = true;
-        }
-      }
-    }
+  if (windows.empty() || !InWindow(windows, now)) return std::nullopt;
+  absl::Time close = now;
+  for (const Span& span : SpansAround(windows, now)) {
+    if (span.open <= close) close = std::max(close, span.close);
   }
-  return closing;
+  if (close >= SearchEnd(now)) return std::nullopt;
+  return close;
 }
 
 }  // namespace migrationd

@@ -263,7 +263,7 @@ void MigrationRun::ApplySizes() {
     sizes.batch_size = m.size_override->batch_size;
     sizes.sub_batch_size = m.size_override->sub_batch_size;
   }
-  controls_.SetSizes(sizes);
+  controls_.SetSizes(sizes, m.size_override.has_value());
 }
 
 // ---- lanes --------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,27 @@
+// The columns of a table: looking them up, and which of them a migration depends on.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "migrations/kinds/plan.h"
+
+namespace migrationd {
+
+// `schema.table`, for messages.
+std::string TableText(const TableFacts& table);
+
+// FAILED_PRECONDITION naming `field`, the table and what its columns are called.
+absl::StatusOr<const ColumnFacts*> FindColumn(const TableFacts& table, const std::string& name,
+                                              const std::string& field);
+
+// Adds the columns of the table whose names stand in `sql` as words (folded) or quoted identifiers. More than are meant
+// when a function or another table's column has the same name. `sql` was checked already.
+absl::Status AddNamedColumns(const TableFacts& table, const std::string& sql, std::set<std::string>& columns);
+
+// Digest over what matters of these columns, independent of their order in the table.
+std::string ColumnDigest(const TableFacts& table, const std::set<std::string>& columns);
+
+}  // namespace migrationd

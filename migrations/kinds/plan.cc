@@ -1,0 +1,70 @@
+#include "migrations/kinds/plan.h"
+
+#include <algorithm>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "migrations/definition/definition.h"
+#include "migrations/kinds/kinds.h"
+#include "migrations/model/status_macros.h"
+
+namespace migrationd {
+namespace {
+
+using migrationcontrol::v1::MigrationDefinition;
+
+// pg_catalog first, so that nobody's function stands before the system's; pg_temp last, so that nobody's temporary
+// table does.
+std::string SearchPath(const TableFacts& table, const std::vector<std::string>& target) {
+  std::vector<std::string> schemas = {"pg_catalog", table.schema};
+  schemas.insert(schemas.end(), target.begin(), target.end());
+  schemas.push_back("pg_temp");
+  std::vector<std::string> path;
+  for (const std::string& schema : schemas) {
+    const std::string quoted = QuoteIdentifier(schema);
+    const bool too_early = schema == "pg_temp" && &schema != &schemas.back();
+    if (!too_early && std::find(path.begin(), path.end(), quoted) == path.end()) path.push_back(quoted);
+  }
+  return absl::StrJoin(path, ", ");
+}
+
+absl::Status BindPlanParameters(const MigrationDefinition& definition, const PlanContext& context,
+                                MigrationPlan& plan) {
+  MD_ASSIGN_OR_RETURN(const auto bound, BindParameters(definition, context.parameters));
+  for (const auto& parameter : definition.parameters()) {
+    plan.parameter_types.push_back(parameter.type());
+    plan.parameter_values.push_back(bound.at(parameter.name()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string TableOf(const MigrationDefinition& definition) {
+  if (definition.has_sql_batch()) return definition.sql_batch().table();
+  if (definition.has_copy_columns()) return definition.copy_columns().table();
+  if (definition.has_delete_rows()) return definition.delete_rows().table();
+  return "";
+}
+
+absl::StatusOr<MigrationPlan> MakePlan(const MigrationDefinition& normalized, const TableFacts& table,
+                                       const PlanContext& context) {
+  MigrationPlan plan;
+  plan.schema = table.schema;
+  plan.table = table.name;
+  plan.table_oid = table.oid;
+  plan.search_path = SearchPath(table, context.target_search_path);
+  MD_RETURN_IF_ERROR(BindPlanParameters(normalized, context, plan));
+  if (normalized.has_sql_batch()) {
+    MD_RETURN_IF_ERROR(PlanSqlBatch(normalized, table, context, plan));
+  } else if (normalized.has_copy_columns()) {
+    MD_RETURN_IF_ERROR(PlanCopyColumns(normalized, table, context, plan));
+  } else {
+    return absl::UnimplementedError(
+        "this kind of migration is not served by this version yet; use sql_batch or copy_columns");
+  }
+  return plan;
+}
+
+}  // namespace migrationd

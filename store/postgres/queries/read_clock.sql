@@ -1,0 +1,2 @@
+-- Database time, as a JSON string, the form in which all times are read.
+SELECT to_jsonb(clock_timestamp())
