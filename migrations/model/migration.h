@@ -28,14 +28,14 @@ struct Intent {
   std::string actor;
   std::string reason;
   absl::Time since = absl::InfinitePast();
-  std::optional<absl::Time> until;
+  std::optional<absl::Time> until = std::nullopt;
 };
 
 struct Hold {
   HoldKind kind = HoldKind::kNone;
   std::string reason;
-  std::optional<absl::Time> since;
-  std::optional<absl::Time> until;
+  std::optional<absl::Time> since = std::nullopt;
+  std::optional<absl::Time> until = std::nullopt;
 };
 
 // Codes of Halt (design 3 to 6); stored as words.
@@ -76,7 +76,7 @@ struct SizeOverride {
   std::int32_t batch_size = 0;
   std::int32_t sub_batch_size = 0;
   std::string author;
-  std::optional<absl::Time> until;
+  std::optional<absl::Time> until = std::nullopt;
 };
 
 // From where an owner that claims it next begins. Set by Retry, consumed by that claim.

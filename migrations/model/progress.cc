@@ -141,6 +141,7 @@ std::string PaceText(const Migration& migration, const ProgressView& view, absl:
   if (migration.progress.rows_per_second > 0) {
     absl::StrAppend(&text, ", ", Grouped(std::llround(migration.progress.rows_per_second)), " rows/s");
   }
+  if (migration.progress.phase == Phase::kVerify) return absl::StrCat(text, ", verifying");
   switch (view.eta_state) {
     case EtaState::kReady:
       return absl::StrCat(text, ", done in ", Rough(*view.eta - now));

@@ -43,7 +43,7 @@ struct RetryOptions {
   bool acknowledge_repeat = false;  // the caller accepts that rows may be done twice
 };
 // FAILED_PRECONDITION also for kStart without `where` unless acknowledged, for kContinue after CHECKPOINT_LOST or FOREIGN_CONTROL,
-// and for kAdopt when nothing foreign was found.
+// and for kAdopt when nothing foreign was found. kStart also lets the next owner make a lost checkpoint anew (fence NONE).
 absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                           const RetryOptions& options);
 absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now);
@@ -56,8 +56,8 @@ absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Cal
 struct SizeRequest {
   bool automatic = false;  // end the override
   std::int32_t batch_size = 0;
-  std::int32_t sub_batch_size = 0;  // 0: keep, lowered to fit
-  std::optional<absl::Time> until;
+  std::int32_t sub_batch_size = 0;  // 0: keep the one in force, lowered to fit
+  std::optional<absl::Time> until = std::nullopt;
 };
 // INVALID_ARGUMENT outside [1, max_batch_size], for a sub-batch larger than the batch, or an `until` that is not after `now`.
 absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller& caller, absl::Time now,

@@ -32,7 +32,7 @@ SubBatchServo::SubBatchServo(const SubBatchServoOptions& options)
 }
 
 ServoDecision SubBatchServo::Record(const SubBatchSample& sample) {
-  const ServoDecision unchanged{.from = size_, .to = size_};
+  const ServoDecision unchanged{ServoChange::kNone, size_, size_, absl::ZeroDuration(), false};
   if (pinned_ || sample.rows > size_ || sample.rows <= 0) return unchanged;
   const double over = absl::FDivDuration(sample.execution, target_);
   if (over > kDivideAbove) {
@@ -54,8 +54,9 @@ ServoDecision SubBatchServo::DecideByWindow() {
   if (load < kGrowBelow) told_lower_limit_ = false;
   if (load >= kGrowBelow || !all_full) return {.from = size_, .to = size_, .reading = p90};
   const double fits = size_ * kAim / load;
-  // Rounded up, since one and a half times one row is no whole number; but never beyond what fits.
-  return ChangeTo(WithinLimits(std::min(std::ceil(size_ * kMaxGrowth), fits)), ServoChange::kGrown, p90);
+  // One row more is always allowed, or a size of one could never grow; but nothing beyond what fits.
+  const double most = std::max(std::floor(size_ * kMaxGrowth), size_ + 1.0);
+  return ChangeTo(WithinLimits(std::min(most, fits)), ServoChange::kGrown, p90);
 }
 
 ServoDecision SubBatchServo::ChangeTo(std::int32_t size, ServoChange change, absl::Duration reading) {

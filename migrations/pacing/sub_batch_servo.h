@@ -36,7 +36,7 @@ struct ServoDecision {
   ServoChange change = ServoChange::kNone;
   std::int32_t from = 0;
   std::int32_t to = 0;
-  absl::Duration reading;  // what it was decided by: the p90, or the single sample for kDivided
+  absl::Duration reading = absl::ZeroDuration();  // what it was decided by: the p90, or the single sample for kDivided
   // One row takes too long, and there is nothing smaller. True once, and again only after it could grow meanwhile.
   bool reached_lower_limit = false;
 };

@@ -1,0 +1,287 @@
+#include "migrations/model/progress.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+
+namespace migrationd {
+namespace {
+
+using ::testing::HasSubstr;
+
+const absl::Time kNow = absl::FromUnixSeconds(1'800'000'000);  // 2027-01-15 08:00:00
+
+Migration Running() {
+  Migration migration;
+  migration.target = "main";
+  migration.name = "backfill";
+  migration.state = State::kRunning;
+  migration.started_at = kNow - absl::Seconds(20);
+  migration.intent.since = *migration.started_at;
+  migration.progress.phase = Phase::kExecute;
+  migration.progress.pass = 1;
+  migration.progress.rows_done = 421'337;
+  migration.progress.rows_estimated = 1'000'000;
+  migration.progress.sub_batches_done = 4213;
+  migration.progress.rows_per_second = 21'400;
+  return migration;
+}
+
+std::string Summary(const Migration& migration) { return SummaryLine(migration, kNow); }
+
+TEST(Progress, ByRowsWhenOnlyTheirNumberIsKnown) {
+  const ProgressView view = ViewProgress(Running(), kNow);
+  EXPECT_EQ(view.method, "ROWS");
+  EXPECT_DOUBLE_EQ(view.fraction, 0.421337);
+  EXPECT_DOUBLE_EQ(view.rows_per_second_average, 421'337 / 20.0);
+  EXPECT_EQ(view.eta_state, EtaState::kReady);
+  ASSERT_TRUE(view.eta.has_value());
+  EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), (1'000'000 - 421'337) / 21'400.0, 1e-3);
+}
+
+TEST(Progress, ByPositionInTheKeyRangeWhenThatIsKnown) {
+  Migration sparse = Running();  // `where` matches few rows: far through the table, few rows done
+  sparse.progress.rows_done = 1000;
+  sparse.progress.rows_per_second = 100;
+  sparse.progress.fraction = 0.8;
+  const ProgressView view = ViewProgress(sparse, kNow);
+  EXPECT_EQ(view.method, "KEY_RANGE");
+  EXPECT_DOUBLE_EQ(view.fraction, 0.8);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 2.5, 1e-3);  // 250 more rows
+}
+
+TEST(Progress, WhenNoRowNeedsWorkThePaceOfTheKeyRangeTells) {
+  Migration idle = Running();
+  idle.progress.rows_done = 0;
+  idle.progress.rows_per_second = 0;
+  idle.progress.fraction = 0.5;
+  const ProgressView view = ViewProgress(idle, kNow);
+  EXPECT_EQ(view.eta_state, EtaState::kReady);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 20, 1e-3);
+}
+
+TEST(Progress, IsOneOnlyWhenCompleted) {
+  Migration migration = Running();
+  migration.progress.rows_done = 1'200'000;  // more than estimated
+  EXPECT_LT(ViewProgress(migration, kNow).fraction, 1);
+  EXPECT_EQ(ViewProgress(migration, kNow).eta_state, EtaState::kDue);
+  migration.progress.fraction = 1;
+  EXPECT_LT(ViewProgress(migration, kNow).fraction, 1);
+  migration.state = State::kCompleted;
+  EXPECT_EQ(ViewProgress(migration, kNow).fraction, 1);
+  EXPECT_EQ(ViewProgress(migration, kNow).eta, std::nullopt);
+}
+
+TEST(Progress, TheEtaSaysHowItIsToBeRead) {
+  const auto eta_state = [](const Migration& migration) {
+    return EtaStateName(ViewProgress(migration, kNow).eta_state);
+  };
+  Migration fresh = Running();
+  fresh.progress.sub_batches_done = 4;
+  EXPECT_EQ(eta_state(fresh), "MEASURING");
+  Migration stalled = Running();
+  stalled.progress.rows_per_second = 0;
+  EXPECT_EQ(eta_state(stalled), "STALLED");
+  Migration unknown = Running();
+  unknown.progress.rows_estimated = 0;
+  EXPECT_EQ(eta_state(unknown), "UNKNOWN");
+  Migration verifying = Running();
+  verifying.progress.phase = Phase::kVerify;
+  EXPECT_EQ(eta_state(verifying), "DUE");
+  for (const HoldKind hold : {HoldKind::kFrozen, HoldKind::kBlocked, HoldKind::kPreflight}) {
+    Migration held = Running();
+    held.hold.kind = hold;
+    EXPECT_EQ(eta_state(held), "BLOCKED");
+    EXPECT_EQ(ViewProgress(held, kNow).eta, std::nullopt);
+  }
+  for (const State state : {State::kPaused, State::kHalted}) {
+    Migration stopped = Running();
+    stopped.state = state;
+    EXPECT_EQ(eta_state(stopped), "BLOCKED");
+  }
+  Migration pending = Running();
+  pending.state = State::kPending;
+  EXPECT_EQ(eta_state(pending), "UNKNOWN");
+}
+
+TEST(Progress, TheAverageStopsWithTheMigration) {
+  Migration completed = Running();
+  completed.state = State::kCompleted;
+  completed.finished_at = kNow - absl::Seconds(10);
+  EXPECT_DOUBLE_EQ(ViewProgress(completed, kNow).rows_per_second_average, 421'337 / 10.0);
+  Migration cancelled = Running();
+  cancelled.state = State::kCancelled;
+  cancelled.intent.since = kNow - absl::Seconds(15);
+  EXPECT_DOUBLE_EQ(ViewProgress(cancelled, kNow).rows_per_second_average, 421'337 / 5.0);
+  Migration never;
+  EXPECT_EQ(ViewProgress(never, kNow).rows_per_second_average, 0);
+}
+
+TEST(Progress, EtaStatesHaveWords) {
+  EXPECT_EQ(EtaStateName(EtaState::kReady), "READY");
+  EXPECT_EQ(EtaStateName(EtaState::kUnknown), "UNKNOWN");
+}
+
+TEST(SummaryLine, OfARunningMigrationSaysHowFarHowFastAndWhenDone) {
+  EXPECT_EQ(Summary(Running()), "RUNNING 42.1 % (421,337 of ~1,000,000 rows), 21,400 rows/s, done in 27s");
+  Migration slow = Running();
+  slow.progress.rows_per_second = 10;
+  EXPECT_EQ(Summary(slow), "RUNNING 42.1 % (421,337 of ~1,000,000 rows), 10 rows/s, done in 16h4m");
+  Migration unknown = Running();
+  unknown.progress.rows_estimated = 0;
+  EXPECT_EQ(Summary(unknown), "RUNNING (421,337 rows), 21,400 rows/s");
+  Migration fresh = Running();
+  fresh.progress.sub_batches_done = 0;
+  fresh.progress.rows_done = 0;
+  fresh.progress.rows_per_second = 0;
+  EXPECT_EQ(Summary(fresh), "RUNNING 0.0 % (0 of ~1,000,000 rows), measuring");
+  Migration verifying = Running();
+  verifying.progress.phase = Phase::kVerify;
+  EXPECT_THAT(Summary(verifying), HasSubstr("verifying"));
+}
+
+TEST(SummaryLine, NeverRoundsUpToDone) {
+  Migration migration = Running();
+  migration.progress.rows_done = 999'999;
+  EXPECT_THAT(Summary(migration), HasSubstr(" 99.9 %"));
+}
+
+TEST(SummaryLine, OfAHeldMigrationSaysWhyAndUntilWhen) {
+  Migration held = Running();
+  held.hold = {.kind = HoldKind::kBlocked,
+               .reason = "pid 4711 (psql)\nidle in transaction",
+               .since = kNow - absl::Seconds(75),
+               .until = std::nullopt};
+  EXPECT_EQ(Summary(held),
+            "RUNNING 42.1 % (421,337 of ~1,000,000 rows), BLOCKED for 1m15s: pid 4711 (psql) idle in transaction");
+  Migration pending;
+  pending.hold = {.kind = HoldKind::kOutOfWindow,
+                  .reason = "opens at night",
+                  .since = std::nullopt,
+                  .until = kNow + absl::Hours(1)};
+  EXPECT_EQ(Summary(pending), "PENDING, OUT_OF_WINDOW until 2027-01-15 09:00:00Z: opens at night");
+}
+
+TEST(SummaryLine, OfAPausedMigrationSaysWhoWhenAndWhy) {
+  Migration paused = Running();
+  paused.state = State::kPaused;
+  paused.intent = {
+      .state = State::kPaused, .actor = "anna", .reason = "disk", .since = kNow, .until = kNow + absl::Hours(2)};
+  EXPECT_EQ(Summary(paused),
+            "PAUSED 42.1 % (421,337 of ~1,000,000 rows), by anna, since 2027-01-15 08:00:00Z, until 2027-01-15 "
+            "10:00:00Z: disk");
+}
+
+TEST(SummaryLine, OfTheEndSaysHowItEnded) {
+  Migration halted = Running();
+  halted.state = State::kHalted;
+  halted.halt = Halt{kHaltRowsLeft, "12 rows still match", kNow};
+  EXPECT_EQ(Summary(halted), "HALTED 42.1 % (421,337 of ~1,000,000 rows), ROWS_LEFT: 12 rows still match");
+  Migration completed = Running();
+  completed.state = State::kCompleted;
+  completed.progress.rows_done = 1;
+  completed.finished_at = *completed.started_at + absl::Seconds(125);
+  EXPECT_EQ(Summary(completed), "COMPLETED, 1 row in 2m5s");
+  completed.accepted_rows = 12;
+  completed.regressed_rows = 3;
+  EXPECT_EQ(Summary(completed), "COMPLETED, 1 row in 2m5s, 12 rows left as they are, 3 rows regressed");
+}
+
+TEST(HintLine, NamesTheCommandThatAPersonWouldGive) {
+  Migration migration = Running();
+  EXPECT_EQ(HintLine(migration), "");
+  migration.state = State::kPaused;
+  EXPECT_EQ(HintLine(migration), "migrationctl resume main/backfill");
+  migration.intent.until = kNow;
+  EXPECT_EQ(HintLine(migration), "") << "it goes on by itself";
+  migration.state = State::kPending;
+  migration.hold.kind = HoldKind::kNeedsStart;
+  EXPECT_EQ(HintLine(migration), "migrationctl start main/backfill");
+  migration.hold.kind = HoldKind::kFrozen;
+  EXPECT_THAT(HintLine(migration), HasSubstr("unfreeze"));
+  migration.state = State::kCompleted;
+  EXPECT_EQ(HintLine(migration), "");
+  migration.regressed_rows = 1;
+  EXPECT_EQ(HintLine(migration), "migrationctl retry main/backfill");
+}
+
+TEST(HintLine, KnowsARemedyForEveryHalt) {
+  Migration halted = Running();
+  halted.state = State::kHalted;
+  const auto hint = [&](const char* code) {
+    halted.halt = Halt{code, "", kNow};
+    return HintLine(halted);
+  };
+  EXPECT_THAT(hint(kHaltRowsLeft), HasSubstr("migrationctl accept main/backfill"));
+  EXPECT_THAT(hint(kHaltCheckpointLost), HasSubstr("retry main/backfill --from start"));
+  EXPECT_THAT(hint(kHaltForeignControl), HasSubstr("retry main/backfill --from adopt"));
+  EXPECT_THAT(hint(kHaltWhereNotSatisfied), HasSubstr("migrationctl cancel main/backfill"));
+  for (const char* code :
+       {kHaltAttemptsExhausted, kHaltStatementRefused, kHaltVerifyInflow, kHaltSchemaChanged, kHaltPreflightFailed}) {
+    EXPECT_THAT(hint(code), ::testing::EndsWith("migrationctl retry main/backfill")) << code;
+  }
+}
+
+TEST(IntegerKeyFraction, IsThePartOfTheRangeThatIsDone) {
+  const std::vector<KeyType> bigint = {KeyType::kBigint};
+  EXPECT_EQ(IntegerKeyFraction(bigint, {"1"}, {}, {"100"}), 0.0);
+  EXPECT_EQ(IntegerKeyFraction(bigint, {"1"}, {"50"}, {"100"}), 0.5);
+  EXPECT_EQ(IntegerKeyFraction(bigint, {"1"}, {"100"}, {"100"}), 1.0);
+  EXPECT_EQ(IntegerKeyFraction(bigint, {"1"}, {"200"}, {"100"}), 1.0);
+  EXPECT_EQ(IntegerKeyFraction(bigint, {"10"}, {"5"}, {"100"}), 0.0);
+  EXPECT_EQ(IntegerKeyFraction(bigint, {"-100"}, {"-51"}, {"-1"}), 0.5);
+  const std::optional<double> whole =
+      IntegerKeyFraction(bigint, {"-9223372036854775808"}, {"0"}, {"9223372036854775807"});
+  ASSERT_TRUE(whole.has_value());
+  EXPECT_NEAR(*whole, 0.5, 1e-9);
+}
+
+TEST(IntegerKeyFraction, IsUnknownForOtherKeys) {
+  EXPECT_EQ(IntegerKeyFraction({KeyType::kText}, {"1"}, {"2"}, {"3"}), std::nullopt);
+  EXPECT_EQ(IntegerKeyFraction({KeyType::kBigint, KeyType::kBigint}, {"1", "1"}, {"2", "2"}, {"3", "3"}), std::nullopt);
+  EXPECT_EQ(IntegerKeyFraction({KeyType::kBigint}, {}, {}, {}), std::nullopt);
+}
+
+TEST(RateMeter, MeasuresOverItsWindow) {
+  RateMeter meter(absl::Seconds(10));
+  EXPECT_EQ(meter.PerSecond(kNow), 0);
+  meter.Add(kNow, 1000);
+  EXPECT_EQ(meter.PerSecond(kNow), 0);
+  for (int second = 1; second <= 60; ++second) meter.Add(kNow + absl::Seconds(second), 1000 + second * 50);
+  EXPECT_DOUBLE_EQ(meter.PerSecond(kNow + absl::Seconds(60)), 50);
+}
+
+TEST(RateMeter, ForgetsWhatIsOlderThanItsWindow) {
+  RateMeter meter(absl::Seconds(10));
+  for (int second = 0; second <= 20; ++second) meter.Add(kNow + absl::Seconds(second), second * 1000);
+  for (int second = 21; second <= 40; ++second) meter.Add(kNow + absl::Seconds(second), 20'000 + (second - 20) * 10);
+  EXPECT_DOUBLE_EQ(meter.PerSecond(kNow + absl::Seconds(40)), 10);
+}
+
+TEST(RateMeter, FallsWhenNothingComesAndEndsAtZero) {
+  RateMeter meter(absl::Seconds(10));
+  for (int second = 0; second <= 10; ++second) meter.Add(kNow + absl::Seconds(second), second * 100);
+  const double busy = meter.PerSecond(kNow + absl::Seconds(10));
+  EXPECT_LT(meter.PerSecond(kNow + absl::Seconds(15)), busy);
+  EXPECT_EQ(meter.PerSecond(kNow + absl::Seconds(21)), 0);
+}
+
+TEST(RateMeter, BeginsAnewWhenTheTotalGoesBack) {
+  RateMeter meter(absl::Seconds(10));
+  meter.Add(kNow, 5000);
+  meter.Add(kNow + absl::Seconds(1), 6000);
+  meter.Add(kNow + absl::Seconds(2), 100);
+  EXPECT_EQ(meter.PerSecond(kNow + absl::Seconds(2)), 0);
+  meter.Add(kNow + absl::Seconds(3), 300);
+  EXPECT_DOUBLE_EQ(meter.PerSecond(kNow + absl::Seconds(3)), 200);
+}
+
+TEST(RateMeter, IsExactAlsoWithVeryManySamples) {
+  RateMeter meter(absl::Seconds(10));
+  for (int i = 0; i <= 200'000; ++i) meter.Add(kNow + absl::Microseconds(100) * i, i);
+  EXPECT_NEAR(meter.PerSecond(kNow + absl::Seconds(20)), 10'000, 1);
+}
+
+}  // namespace
+}  // namespace migrationd
