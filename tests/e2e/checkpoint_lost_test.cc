@@ -27,7 +27,8 @@ TEST_F(CheckpointLost, AMissingOwnerRowHaltsItAndOnlyAnAcknowledgedStartFromTheB
   PauseMidRun("count_rows");
   const std::int64_t done = RowsDone("count_rows");
   ASSERT_LT(done, kRows);
-  target().Run("DELETE FROM migration_control.lane; DELETE FROM migration_control.owner");
+  target().Run(
+      "DELETE FROM migration_control.lane; DELETE FROM migration_control.step; DELETE FROM migration_control.owner");
 
   ResumeAndHalt("count_rows");
   EXPECT_EQ(target().Number("SELECT sum(n) FROM counter"), done) << "something was done from a guess";

@@ -176,8 +176,8 @@ AssertionResult EndToEnd::PassesRows(const std::string& name, std::int64_t rows,
 }
 
 std::int64_t EndToEnd::RowsDone(const std::string& name) {
-  if (!target().True("SELECT to_regclass('migration_control.lane') IS NOT NULL")) return 0;
-  return target().Number(absl::StrFormat("SELECT sum(rows) FROM migration_control.lane WHERE migration = '%s'", name));
+  if (!target().True("SELECT to_regclass('migration_control.migration') IS NOT NULL")) return 0;
+  return target().Number(absl::StrFormat("SELECT rows FROM migration_control.migration WHERE name = '%s'", name));
 }
 
 std::int64_t EndToEnd::LaneBackends() {
@@ -188,7 +188,7 @@ std::int64_t EndToEnd::LaneBackends() {
 
 AssertionResult EndToEnd::NothingCommits(const std::string& name, absl::Duration duration, const std::string& table) {
   const std::string query = absl::StrFormat(
-      "SELECT (SELECT sum(rows) FROM migration_control.lane WHERE migration = '%s') || ' rows done, sum ' || (SELECT "
+      "SELECT (SELECT rows FROM migration_control.migration WHERE name = '%s') || ' rows done, sum ' || (SELECT "
       "sum(n) FROM %s)",
       name, table);
   const std::string before = target().Text(query);
