@@ -15,8 +15,10 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind
  WHERE c.oid = pg_catalog.to_regclass($1))sql";
 
 constexpr char kColumns[] = R"sql(
-SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> ''
+SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '',
+       coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
   FROM pg_catalog.pg_attribute AS a
+  LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
  WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum)sql";
 
@@ -60,7 +62,7 @@ absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableNam
   const Parameters oid = {absl::StrCat(facts.oid)};
   MD_ASSIGN_OR_RETURN(const QueryResult columns, connection.Query(kColumns, oid));
   for (int i = 0; i < columns.rows(); ++i) {
-    facts.columns.push_back({columns.text(i, 0), columns.text(i, 1), columns.boolean(i, 2), columns.boolean(i, 3)});
+    facts.columns.push_back({columns.text(i, 0), columns.text(i, 1), columns.boolean(i, 2), columns.boolean(i, 3), columns.text(i, 4)});
   }
   MD_ASSIGN_OR_RETURN(const QueryResult keys, connection.Query(kUniqueKeys, oid));
   for (int i = 0; i < keys.rows(); ++i) {
