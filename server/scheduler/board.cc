@@ -10,7 +10,6 @@ namespace migrationd {
 namespace {
 
 constexpr std::size_t kCandidatesMax = 5;
-constexpr std::size_t kDeletedKept = 1000;
 
 // Cheap test whether a reader would see a difference.
 bool SameForReaders(const BoardEntry& a, const BoardEntry& b) {
@@ -49,7 +48,7 @@ void Board::Edit(const std::function<void(BoardSnapshot&)>& edit) {
     }
     for (const auto& [id, entry] : before->migrations) {
       if (after->migrations.count(id) == 0) {
-        after->deleted[static_cast<std::int64_t>(after->version)] = FullName(entry.stored.migration);
+        after->deleted.emplace(after->version, FullName(entry.stored.migration));
       }
     }
     while (after->deleted.size() > kDeletedKept) after->deleted.erase(after->deleted.begin());
@@ -63,7 +62,11 @@ void Board::Upsert(const StoredMigration& stored) {
   Edit([&](BoardSnapshot& snapshot) {
     BoardEntry& entry = snapshot.migrations[stored.migration.id.value];
     // A slower reader of the store must not bring an older revision back.
-    if (entry.stored.definition == nullptr || entry.stored.migration.revision <= stored.migration.revision) entry.stored = stored;
+    if (entry.stored.definition != nullptr && entry.stored.migration.revision > stored.migration.revision) return;
+    const ProgressCounters shown = entry.stored.migration.progress;
+    const bool newer_shown = !entry.live.backends.empty() && shown.sub_batches_done > stored.migration.progress.sub_batches_done;
+    entry.stored = stored;
+    if (newer_shown) entry.stored.migration.progress = shown;
   });
 }
 
