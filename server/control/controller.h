@@ -71,6 +71,7 @@ class Controller {
   absl::StatusOr<StoredMigration> Resume(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Retry(const std::string& migration, RestartFrom from, bool acknowledge_repeat,
                                         const MutationContext& context);
+  // Completes it on the target first; UNAVAILABLE, nothing changed, when the target cannot be reached.
   absl::StatusOr<StoredMigration> Accept(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cancel(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cleanup(const std::string& migration, const MutationContext& context);
@@ -112,6 +113,7 @@ class Controller {
                                        int limit);
 
  private:
+  absl::Status CompleteOnTarget(const StoredMigration& stored);
   // Resolves, mutates, publishes, wakes.
   absl::StatusOr<StoredMigration> Act(const std::string& migration, const MutationContext& context, const MutationFn& decide);
   absl::StatusOr<StoredMigration> ActOn(MigrationId id, const MutationContext& context, const MutationFn& decide);

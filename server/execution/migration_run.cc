@@ -567,9 +567,9 @@ void MigrationRun::StartCleanup() {
 }
 
 void MigrationRun::Finish(bool release_claim) {
+  counters_ = Counters();
   stage_ = Stage::kFinished;
   release_claim_ = release_claim;
-  counters_ = Counters();
   for (LaneSlot& slot : lanes_) slot.runner->Close();
   lanes_.clear();
   counters_.sub_batch_size = 0;
