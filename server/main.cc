@@ -110,6 +110,7 @@ TargetMap MakeTargets(const Options& options) {
   for (const auto& [name, target] : options.targets) {
     PostgresTargetOptions target_options;
     target_options.name = name;
+    target_options.search_path = target.search_path;
     target_options.url = UrlProvider(target.url, target.url_file);
     targets[name] = std::make_shared<PostgresTarget>(std::move(target_options));
   }

@@ -144,6 +144,19 @@ absl::StatusOr<VerbEffect> ResumeMigration(const Migration& migration, const Cal
   return effect;
 }
 
+namespace {
+
+// What Retry means to the next owner: after some halts, going on from the cursor needs one thing more.
+RestartFrom RestartPoint(const Migration& migration, const RetryOptions& options) {
+  if (options.from != RestartFrom::kContinue || !migration.halt.has_value()) return options.from;
+  const std::string& code = migration.halt->code;
+  if (code == kHaltRowsLeft || code == kHaltVerifyInflow) return RestartFrom::kRecheck;
+  if (code == kHaltSchemaChanged) return RestartFrom::kNewSchema;
+  return RestartFrom::kContinue;
+}
+
+}  // namespace
+
 absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                           const RetryOptions& options) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kRetry, caller));
@@ -153,7 +166,7 @@ absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Call
   after.intent = IntentOf(State::kRunning, caller, now);
   after.start_requested = true;
   after.enqueued = true;
-  after.restart_from = options.from;
+  after.restart_from = RestartPoint(migration, options);
   after.progress.attempts = 0;
   DropCanaryThatFired(after);
   if (options.from == RestartFrom::kStart) {

@@ -32,7 +32,7 @@ SubBatchServo::SubBatchServo(const SubBatchServoOptions& options)
 }
 
 ServoDecision SubBatchServo::Record(const SubBatchSample& sample) {
-  const ServoDecision unchanged{.from = size_, .to = size_};
+  const ServoDecision unchanged{ServoChange::kNone, size_, size_, absl::ZeroDuration(), false};
   if (pinned_ || sample.rows > size_ || sample.rows <= 0) return unchanged;
   const double over = absl::FDivDuration(sample.execution, target_);
   if (over > kDivideAbove) {

@@ -98,11 +98,10 @@ absl::StatusOr<StoredMigration> Controller::ActOn(MigrationId id, const Mutation
   auto stored = store_.Mutate(id, context, decide);
   if (stored.status().code() == absl::StatusCode::kNotFound) board_.Remove(id);  // deleted by another process
   if (!stored.ok()) return stored.status();
-  if (!context.validate_only) {
-    board_.Upsert(*stored);
-    scheduler_.Wake();
-  }
-  return stored;
+  if (context.validate_only) return stored;
+  StoredMigration shown = board_.Upsert(*stored);
+  scheduler_.Wake();
+  return shown;
 }
 
 absl::StatusOr<StoredMigration> Controller::Start(const std::string& migration, const MutationContext& context) {
@@ -127,9 +126,28 @@ absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, 
 }
 
 absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration, const MutationContext& context) {
-  return Act(migration, Named(context, "Accept"), [&](const StoredMigration& current, absl::Time now) {
+  const MutationFn accept = [&](const StoredMigration& current, absl::Time now) {
     return AcceptRows(current.migration, context.caller, now);
-  });
+  };
+  MutationContext checking = Named(context, "Accept");
+  checking.validate_only = true;
+  MD_ASSIGN_OR_RETURN(const StoredMigration stored, Act(migration, checking, accept));
+  // First the data's own database, so that is_completed() there never lags behind what we report.
+  if (!context.validate_only && stored.migration.state == State::kHalted) MD_RETURN_IF_ERROR(CompleteOnTarget(stored));
+  return Act(migration, Named(context, "Accept"), accept);
+}
+
+absl::Status Controller::CompleteOnTarget(const StoredMigration& stored) {
+  const Migration& m = stored.migration;
+  const auto target = targets_.find(m.target);
+  if (target == targets_.end()) return absl::FailedPreconditionError(absl::StrCat("No target \"", m.target, "\" is configured here."));
+  MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
+  TakeOverRequest request;
+  request.migration = m.name;
+  request.control_id = control_id;
+  request.definition_digest = m.definition_digest;
+  MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, target->second->TakeOver(request));
+  return target->second->Barrier(checkpoint.claim, /*completed=*/true);
 }
 
 absl::StatusOr<StoredMigration> Controller::Cancel(const std::string& migration, const MutationContext& context) {

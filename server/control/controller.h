@@ -72,6 +72,7 @@ class Controller {
   absl::StatusOr<StoredMigration> Resume(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Retry(const std::string& migration, RestartFrom from, bool acknowledge_repeat,
                                         const MutationContext& context);
+  // Completes it on the target first; UNAVAILABLE, nothing changed, when the target cannot be reached.
   absl::StatusOr<StoredMigration> Accept(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cancel(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cleanup(const std::string& migration, const MutationContext& context);
@@ -113,6 +114,7 @@ class Controller {
                                        std::int64_t before, int limit);
 
  private:
+  absl::Status CompleteOnTarget(const StoredMigration& stored);
   // Resolves, mutates, publishes, wakes.
   absl::StatusOr<StoredMigration> Act(const std::string& migration, const MutationContext& context,
                                       const MutationFn& decide);

@@ -84,8 +84,8 @@ bool Controller::StartsByItself(const MigrationDefinition& definition, bool star
 }
 
 absl::StatusOr<RegisterResult> Controller::Register(const Registration& registration) {
-  MD_ASSIGN_OR_RETURN(const RegisterResult result, store_.Register(registration));
-  board_.Upsert(result.migration);
+  MD_ASSIGN_OR_RETURN(RegisterResult result, store_.Register(registration));
+  result.migration = board_.Upsert(result.migration);
   if (result.created) scheduler_.Wake();
   return result;
 }

@@ -20,10 +20,8 @@ LaneRunner::LaneRunner(Options options, Target& target, RunControls& controls, C
       controls_(controls),
       clock_(clock),
       range_(options_.lane.range),
-      servo_({.initial = options_.first_sub_batch_size,
-              .ceiling = controls.sub_batch_ceiling(),
-              .target = options_.target_time,
-              .enabled = options_.adaptive}) {
+      servo_({.initial = options_.first_sub_batch_size, .ceiling = controls.sub_batch_ceiling(), .target = options_.target_time}) {
+  if (!options_.adaptive) servo_.Pin(options_.first_sub_batch_size);
   absl::MutexLock lock(&mutex_);
   view_.range = range_;
 }
@@ -73,6 +71,7 @@ std::int32_t LaneRunner::NextSize(std::int64_t covered) const {
   std::int32_t size = servo_.size();
   if (options_.lane.pass > 1 && options_.adaptive) size = std::max(size, std::min(batch, kVerifySubBatchMin));
   if (options_.lane.pass <= 1 || !options_.adaptive) size = std::min(size, controls_.sub_batch_ceiling());
+  if (failure_cap_ > 0) size = std::min(size, failure_cap_);
   const std::int64_t left = covered < batch ? batch - covered : batch;
   return static_cast<std::int32_t>(std::max<std::int64_t>(1, std::min<std::int64_t>(size, left)));
 }
@@ -83,7 +82,11 @@ absl::Status LaneRunner::RunSubBatch(Batch& batch) {
     absl::MutexLock lock(&mutex_);
     session = session_;
   }
-  servo_.SetCeiling(controls_.sub_batch_ceiling());
+  if (const std::int32_t ceiling = controls_.sub_batch_ceiling(); ceiling != servo_.ceiling()) {
+    servo_.SetCeiling(ceiling);
+    // A size that somebody set is the size, until it is set again.
+    if (!options_.adaptive || controls_.pinned()) servo_.Pin(ceiling);
+  }
   size_in_use_ = NextSize(batch.covered);
   const absl::Time begun = clock_.Now();
   if (bound_.empty() || bound_size_ != size_in_use_) {
@@ -115,7 +118,9 @@ absl::Status LaneRunner::RunSubBatch(Batch& batch) {
   if (batch.job.sub_batches == 1) batch.job.started_at = result.at - took;
   batch.job.finished_at = result.at;
   controls_.AddRows(result.affected);
-  servo_.Record(size_in_use_, took);
+  // A remnant of a batch says nothing about a full one, and neither does what a failure made small.
+  if (size_in_use_ >= servo_.size()) servo_.Record({.rows = size_in_use_, .execution = took});
+  if (failure_cap_ > 0) failure_cap_ = failure_cap_ * 2 >= servo_.size() ? 0 : failure_cap_ * 2;
   Publish(result, took);
   return absl::OkStatus();
 }
@@ -143,7 +148,7 @@ BatchOutcome LaneRunner::Finish(BatchOutcome::Kind kind, Batch batch) {
   return outcome;
 }
 
-void LaneRunner::ShrinkTo(std::int32_t sub_batch_size) { servo_.ShrinkTo(sub_batch_size); }
+void LaneRunner::ShrinkTo(std::int32_t sub_batch_size) { failure_cap_ = std::max(1, sub_batch_size); }
 
 void LaneRunner::Close() {
   std::shared_ptr<LaneSession> dropped;

@@ -36,11 +36,13 @@ class RunControls {
   bool may_begin() const { return !stop_.load() && !interrupted_.load() && trusted(); }
   bool stopped() const { return stop_.load(); }
 
-  // Effective from the next sub-batch. `fixed`: the sub-batch stays at that size.
-  void SetSizes(const Sizes& sizes) {
+  // Effective from the next sub-batch. `pinned`: somebody set them, so the servo does not move the sub-batch.
+  void SetSizes(const Sizes& sizes, bool pinned) {
     batch_size_.store(sizes.batch_size);
     sub_batch_ceiling_.store(sizes.sub_batch_size);
+    pinned_.store(pinned);
   }
+  bool pinned() const { return pinned_.load(); }
   std::int32_t batch_size() const { return batch_size_.load(); }
   std::int32_t sub_batch_ceiling() const { return sub_batch_ceiling_.load(); }
 
@@ -61,6 +63,7 @@ class RunControls {
   std::atomic<std::int64_t> trusted_until_{0};
   std::atomic<std::int32_t> batch_size_{1000};
   std::atomic<std::int32_t> sub_batch_ceiling_{100};
+  std::atomic<bool> pinned_{false};
   std::atomic<std::int64_t> row_limit_{0};
   std::atomic<std::int64_t> rows_done_{0};
 };
@@ -104,7 +107,7 @@ class LaneRunner {
   // One batch, or the rest of one. Opens the session when there is none. After kFailed the next call begins again at the cursor.
   BatchOutcome RunBatch();
 
-  // Before the next attempt at what failed: not larger than this (until the servo grows it again).
+  // Before the next attempt at what failed: not larger than this. Grows back as sub-batches succeed.
   void ShrinkTo(std::int32_t sub_batch_size);
   // Drops the connection.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -135,6 +138,7 @@ class LaneRunner {
   Key bound_;                   // looked up ahead for bound_size_ rows; empty: none
   std::int32_t bound_size_ = 0;
   std::int32_t size_in_use_ = 0;
+  std::int32_t failure_cap_ = 0;  // after a failure: not more rows than this; doubles with each success; 0: none
 
   mutable absl::Mutex mutex_;
   // Shared so that Cancel works on a session that the lane drops meanwhile.

@@ -263,7 +263,7 @@ void MigrationRun::ApplySizes() {
     sizes.batch_size = m.size_override->batch_size;
     sizes.sub_batch_size = m.size_override->sub_batch_size;
   }
-  controls_.SetSizes(sizes);
+  controls_.SetSizes(sizes, m.size_override.has_value());
 }
 
 // ---- lanes --------------------------------------------------------------------------------------------------------------------
@@ -567,9 +567,9 @@ void MigrationRun::StartCleanup() {
 }
 
 void MigrationRun::Finish(bool release_claim) {
+  counters_ = Counters();
   stage_ = Stage::kFinished;
   release_claim_ = release_claim;
-  counters_ = Counters();
   for (LaneSlot& slot : lanes_) slot.runner->Close();
   lanes_.clear();
   counters_.sub_batch_size = 0;

@@ -53,7 +53,10 @@ void Scheduler::Wake() {
 void Scheduler::Interrupt(MigrationId id) {
   absl::MutexLock lock(&mutex_);
   const auto run = reachable_.find(id.value);
-  if (run != reachable_.end()) run->second->Interrupt();
+  if (run != reachable_.end()) {
+    interrupted_at_[id.value] = clock_.Now();
+    run->second->Interrupt();
+  }
   woken_ = true;
   refresh_wanted_ = true;
 }
@@ -91,6 +94,7 @@ void Scheduler::Refresh(absl::Time now) {
   }
   // A wake-up does not outrun the back-off of a store that is away.
   if (now < next_refresh_ && !(wanted && store_failures_ == 0)) return;
+  const absl::Time asked_at = clock_.Now();
   auto read = [&]() -> absl::Status {
     if (!store_prepared_) {
       MD_RETURN_IF_ERROR(options_.prepare_store());
@@ -107,6 +111,7 @@ void Scheduler::Refresh(absl::Time now) {
     if (store_failures_ > 0) Log(LogLevel::kInfo, "control_store_back", {});
     store_failures_ = 0;
     loaded_ = true;
+    snapshot_asked_at_ = asked_at;
     snapshot_read_at_ = clock_.Now();
     next_refresh_ = snapshot_read_at_ + options_.poll_interval;
   } else {
@@ -151,7 +156,13 @@ void Scheduler::Act(const Action& action) {
       const auto run = runs_.find(action.id.value);
       if (run == runs_.end()) return;
       const StoredMigration* stored = Find(action.id);
-      run->second->Update(stored == nullptr ? StoredMigration{} : *stored, action.directive, action.hold);
+      // Under the lock, so that an Interrupt comes either before (and is seen here) or after (and is not undone).
+      absl::MutexLock lock(&mutex_);
+      const auto interrupted = interrupted_at_.find(action.id.value);
+      const bool outdated = interrupted != interrupted_at_.end() && interrupted->second >= snapshot_asked_at_;
+      // What was decided from a snapshot older than the interruption must not let it go on.
+      const Directive directive = outdated && action.directive == Directive::kWork ? Directive::kHold : action.directive;
+      run->second->Update(stored == nullptr ? StoredMigration{} : *stored, directive, action.hold);
       return;
     }
     case ActionKind::kShowHold: {
@@ -290,6 +301,7 @@ void Scheduler::ReapFinished() {
     {
       absl::MutexLock lock(&mutex_);
       reachable_.erase(it->first);
+      interrupted_at_.erase(it->first);
       refresh_wanted_ = true;
       woken_ = true;
     }

@@ -84,6 +84,7 @@ class Scheduler : public SchedulerSignal {
 
   // Of the scheduler's thread.
   StoreSnapshot snapshot_;
+  absl::Time snapshot_asked_at_ = absl::InfinitePast();
   absl::Time snapshot_read_at_ = absl::InfinitePast();
   bool loaded_ = false;
   bool store_prepared_ = false;
@@ -106,6 +107,7 @@ class Scheduler : public SchedulerSignal {
   bool loop_over_ ABSL_GUARDED_BY(mutex_) = false;
   // Runs that other threads may touch (Interrupt, lease keeper). Erased before the run is destroyed.
   std::map<std::int64_t, MigrationRun*> reachable_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::int64_t, absl::Time> interrupted_at_ ABSL_GUARDED_BY(mutex_);  // of runs under way
 };
 
 }  // namespace migrationd

@@ -40,12 +40,17 @@ std::string RestartName(RestartFrom from) {
       return "START";
     case RestartFrom::kAdopt:
       return "ADOPT";
+    case RestartFrom::kRecheck:
+      return "RECHECK";
+    case RestartFrom::kNewSchema:
+      return "NEW_SCHEMA";
   }
   throw std::invalid_argument("restart_from is out of range");
 }
 
 std::optional<RestartFrom> ParseRestart(std::string_view word) {
-  for (const RestartFrom from : {RestartFrom::kContinue, RestartFrom::kStart, RestartFrom::kAdopt}) {
+  for (const RestartFrom from : {RestartFrom::kContinue, RestartFrom::kStart, RestartFrom::kAdopt,
+                                 RestartFrom::kRecheck, RestartFrom::kNewSchema}) {
     if (RestartName(from) == word) return from;
   }
   return std::nullopt;

@@ -58,7 +58,7 @@ CREATE TABLE migrationd.migration (
   CONSTRAINT migration_intent_state_word
     CHECK (intent_state IN ('PENDING', 'RUNNING', 'PAUSING', 'PAUSED', 'HALTED', 'CANCELLING', 'CANCELLED', 'COMPLETED')),
   CONSTRAINT migration_fence_word CHECK (fence IN ('NONE', 'CREATING', 'CREATED')),
-  CONSTRAINT migration_restart_from_word CHECK (restart_from IN ('CONTINUE', 'START', 'ADOPT')),
+  CONSTRAINT migration_restart_from_word CHECK (restart_from IN ('CONTINUE', 'START', 'ADOPT', 'RECHECK', 'NEW_SCHEMA')),
   CONSTRAINT migration_halted_has_halt CHECK ((state = 'HALTED') = (halt_code IS NOT NULL)),
   CONSTRAINT migration_halt_complete
     CHECK ((halt_code IS NULL) = (halt_message IS NULL) AND (halt_code IS NULL) = (halt_since IS NULL) AND halt_code <> ''),

@@ -1,0 +1,179 @@
+#include "server/targets/postgres/connection.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "migrations/model/failure.h"
+#include "migrations/model/status_macros.h"
+#include "server/clock.h"
+
+namespace migrationd {
+namespace {
+
+std::int64_t NowMs() { return absl::ToUnixMillis(Clock::Real().Now()); }
+
+// The first line only: libpq appends details of hosts and addresses, but never the password.
+std::string FirstLine(const char* message) {
+  const std::string text = message == nullptr ? "" : message;
+  return text.substr(0, text.find('\n'));
+}
+
+// A NOTICE must not end on the terminal.
+void IgnoreNotice(void*, const char*) {}
+
+}  // namespace
+
+std::int64_t QueryResult::integer(int row, int column) const {
+  std::int64_t value = 0;
+  return absl::SimpleAtoi(text(row, column), &value) ? value : 0;
+}
+
+std::int64_t QueryResult::affected() const {
+  std::int64_t value = 0;
+  return absl::SimpleAtoi(std::string(PQcmdTuples(result_.get())), &value) ? value : 0;
+}
+
+Connection::Connection(PGconn* connection, absl::Duration query_timeout)
+    : connection_(connection, &PQfinish), query_timeout_(query_timeout) {}
+
+Connection::~Connection() {
+  absl::MutexLock lock(&cancel_mutex_);
+  if (cancel_ != nullptr) PQfreeCancel(cancel_);
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& options) {
+  // A dead peer is noticed while waiting (keepalives) and while sending (tcp_user_timeout); neither alone is enough.
+  const char* const keywords[] = {"dbname",          "keepalives",      "keepalives_idle",  "keepalives_interval", "keepalives_count",
+                                  "tcp_user_timeout", "client_encoding", "fallback_application_name", nullptr};
+  const char* const values[] = {options.url.c_str(), "1", "5", "5", "3", "15000", "UTF8", "migrationd", nullptr};
+  std::unique_ptr<Connection> connection(new Connection(PQconnectStartParams(keywords, values, /*expand_dbname=*/1), options.query_timeout));
+  if (connection->connection_ == nullptr) return absl::ResourceExhaustedError("out of memory for a connection");
+  MD_RETURN_IF_ERROR(connection->FinishConnecting(options.connect_timeout));
+  PQsetNoticeProcessor(connection->connection_.get(), &IgnoreNotice, nullptr);
+  if (PQsetnonblocking(connection->connection_.get(), 1) != 0) return connection->Lost("the connection cannot be made non-blocking");
+  {
+    absl::MutexLock lock(&connection->cancel_mutex_);
+    connection->cancel_ = PQgetCancel(connection->connection_.get());
+  }
+  MD_RETURN_IF_ERROR(connection->FindBackend());
+  return connection;
+}
+
+absl::Status Connection::FinishConnecting(absl::Duration timeout) {
+  const std::int64_t deadline = NowMs() + absl::ToInt64Milliseconds(timeout);
+  PostgresPollingStatusType state = PGRES_POLLING_WRITING;
+  while (state != PGRES_POLLING_OK) {
+    if (PQstatus(connection_.get()) == CONNECTION_BAD || state == PGRES_POLLING_FAILED) {
+      return DatabaseError("", absl::StrCat("cannot connect: ", FirstLine(PQerrorMessage(connection_.get()))));
+    }
+    MD_RETURN_IF_ERROR(Wait(state == PGRES_POLLING_WRITING, deadline));
+    state = PQconnectPoll(connection_.get());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Connection::FindBackend() {
+  MD_ASSIGN_OR_RETURN(const QueryResult result, Query("SELECT pg_backend_pid()"));
+  backend_pid_ = static_cast<int>(result.integer(0, 0));
+  // A pooler makes up the process id that it tells its clients.
+  pooled_ = backend_pid_ != PQbackendPID(connection_.get());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<QueryResult> Connection::Query(const std::string& sql) { return Finish(PQsendQuery(connection_.get(), sql.c_str())); }
+
+absl::StatusOr<QueryResult> Connection::Query(const std::string& sql, const Parameters& parameters) {
+  std::vector<const char*> values;
+  for (const auto& parameter : parameters) values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
+  return Finish(PQsendQueryParams(connection_.get(), sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0));
+}
+
+absl::Status Connection::Prepare(const std::string& name, const std::string& sql) {
+  return Finish(PQsendPrepare(connection_.get(), name.c_str(), sql.c_str(), 0, nullptr)).status();
+}
+
+absl::StatusOr<QueryResult> Connection::Execute(const std::string& name, const Parameters& parameters) {
+  std::vector<const char*> values;
+  for (const auto& parameter : parameters) values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
+  return Finish(PQsendQueryPrepared(connection_.get(), name.c_str(), static_cast<int>(values.size()), values.data(), nullptr, nullptr, 0));
+}
+
+absl::Status Connection::Parse(const std::string& sql, const std::vector<Oid>& types) {
+  return Finish(PQsendPrepare(connection_.get(), "", sql.c_str(), static_cast<int>(types.size()), types.data())).status();
+}
+
+absl::Status Connection::Wait(bool for_write, std::int64_t deadline_ms) {
+  while (true) {
+    const std::int64_t left = deadline_ms - NowMs();
+    if (left <= 0) {
+      gave_up_ = true;
+      return DatabaseError("", "the database did not answer in time");
+    }
+    pollfd descriptor{PQsocket(connection_.get()), static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0};
+    const int ready = poll(&descriptor, 1, static_cast<int>(std::min<std::int64_t>(left, 60'000)));
+    if (ready > 0) return absl::OkStatus();
+    if (ready < 0 && errno != EINTR) return Lost("poll failed");
+  }
+}
+
+absl::Status Connection::Lost(const std::string& what) {
+  gave_up_ = true;
+  const std::string detail = FirstLine(PQerrorMessage(connection_.get()));
+  return DatabaseError("", detail.empty() ? what : absl::StrCat(what, ": ", detail));
+}
+
+absl::StatusOr<QueryResult> Connection::Finish(int sent) {
+  last_query_sent_ = false;
+  if (sent == 0) return Lost("the query could not be sent");
+  // Part of the message may be on its way from here on.
+  last_query_sent_ = true;
+  PGconn* connection = connection_.get();
+  const std::int64_t deadline = NowMs() + absl::ToInt64Milliseconds(query_timeout_);
+  for (int flushed = PQflush(connection); flushed != 0; flushed = PQflush(connection)) {
+    if (flushed < 0) return Lost("the connection broke while sending");
+    MD_RETURN_IF_ERROR(Wait(/*for_write=*/true, deadline));
+    if (PQconsumeInput(connection) == 0) return Lost("the connection broke while sending");
+  }
+  absl::Status error;
+  std::unique_ptr<PGresult, decltype(&PQclear)> last(nullptr, &PQclear);
+  while (true) {
+    while (PQisBusy(connection) != 0) {
+      MD_RETURN_IF_ERROR(Wait(/*for_write=*/false, deadline));
+      if (PQconsumeInput(connection) == 0) return Lost("the connection broke");
+    }
+    PGresult* result = PQgetResult(connection);
+    if (result == nullptr) break;
+    last.reset(result);
+    const ExecStatusType status = PQresultStatus(result);
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY || !error.ok()) continue;
+    const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (sqlstate == nullptr) {
+      error = Lost("the connection broke");
+    } else {
+      error = DatabaseError(sqlstate, message == nullptr ? "(no message)" : message);
+    }
+  }
+  if (!error.ok()) return error;
+  if (last == nullptr) return Lost("the database gave no answer");
+  return QueryResult(last.release());
+}
+
+bool Connection::broken() const { return gave_up_ || PQstatus(connection_.get()) == CONNECTION_BAD; }
+
+bool Connection::in_transaction() const { return PQtransactionStatus(connection_.get()) != PQTRANS_IDLE; }
+
+void Connection::Cancel() {
+  absl::MutexLock lock(&cancel_mutex_);
+  if (cancel_ == nullptr) return;
+  char error[256];
+  // A cancel that does not arrive is made good by the statement's own timeout.
+  PQcancel(cancel_, error, sizeof(error));
+}
+
+}  // namespace migrationd

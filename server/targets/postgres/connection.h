@@ -1,0 +1,103 @@
+// One libpq connection with deadlines on everything, errors as values, and a Cancel that other threads may call.
+#pragma once
+
+#include <libpq-fe.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace migrationd {
+
+// A query's answer; text values.
+class QueryResult {
+ public:
+  explicit QueryResult(PGresult* result) : result_(result, &PQclear) {}
+  int rows() const { return PQntuples(result_.get()); }
+  bool null(int row, int column) const { return PQgetisnull(result_.get(), row, column) != 0; }
+  std::string text(int row, int column) const { return PQgetvalue(result_.get(), row, column); }
+  std::int64_t integer(int row, int column) const;
+  bool boolean(int row, int column) const { return text(row, column) == "t"; }
+  // Rows that an INSERT, UPDATE, DELETE or MERGE affected.
+  std::int64_t affected() const;
+  std::string command_tag() const { return PQcmdStatus(result_.get()); }
+
+ private:
+  std::unique_ptr<PGresult, decltype(&PQclear)> result_;
+};
+
+// nullopt is NULL.
+using Parameters = std::vector<std::optional<std::string>>;
+
+struct ConnectOptions {
+  std::string url;
+  absl::Duration connect_timeout = absl::Seconds(5);
+  // For one query; longer than its statement_timeout. After it the connection is given up.
+  absl::Duration query_timeout = absl::Seconds(15);
+};
+
+// For one thread at a time, except Cancel.
+//
+// Errors: DatabaseError with the SQLSTATE and the primary message (never detail or context, which may hold row values); an empty
+// SQLSTATE, UNAVAILABLE, for a connection that cannot be made, broke or did not answer in time. Messages never hold the URL.
+class Connection {
+ public:
+  static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectOptions& options);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Simple protocol; may hold several statements, which then are one transaction. The last one's answer.
+  absl::StatusOr<QueryResult> Query(const std::string& sql);
+  // Extended protocol: exactly one statement, values bound.
+  absl::StatusOr<QueryResult> Query(const std::string& sql, const Parameters& parameters);
+  absl::Status Prepare(const std::string& name, const std::string& sql);
+  absl::StatusOr<QueryResult> Execute(const std::string& name, const Parameters& parameters);
+  // Parses only; parameter types by name of type are written as casts in the text.
+  absl::Status Parse(const std::string& sql, const std::vector<Oid>& types);
+
+  // Whether the last query had been sent to the server at all when it failed: only then can it have committed.
+  bool last_query_sent() const { return last_query_sent_; }
+  bool broken() const;
+  // In a transaction block (also a failed one).
+  bool in_transaction() const;
+
+  // Asks the server to cancel what runs on this connection. Any thread; never blocks longer than a connect.
+  void Cancel() ABSL_LOCKS_EXCLUDED(cancel_mutex_);
+
+  int backend_pid() const { return backend_pid_; }
+  // Behind a transaction pooler: no session state, no prepared statements.
+  bool pooled() const { return pooled_; }
+  int server_version() const { return PQserverVersion(connection_.get()); }
+
+  void SetQueryTimeout(absl::Duration timeout) { query_timeout_ = timeout; }
+
+ private:
+  explicit Connection(PGconn* connection, absl::Duration query_timeout);
+  absl::Status FinishConnecting(absl::Duration timeout);
+  absl::Status FindBackend();
+  // Sends what was queued, then reads all results; the last one, or the first error.
+  absl::StatusOr<QueryResult> Finish(int sent);
+  // Waits until the socket is ready; UNAVAILABLE after the deadline.
+  absl::Status Wait(bool for_write, std::int64_t deadline_ms);
+  absl::Status Lost(const std::string& what);
+
+  std::unique_ptr<PGconn, decltype(&PQfinish)> connection_;
+  absl::Duration query_timeout_;
+  int backend_pid_ = 0;
+  bool pooled_ = false;
+  bool last_query_sent_ = false;
+  bool gave_up_ = false;
+  absl::Mutex cancel_mutex_;
+  PGcancel* cancel_ ABSL_GUARDED_BY(cancel_mutex_) = nullptr;
+};
+
+}  // namespace migrationd

@@ -1,0 +1,68 @@
+// A target that is a PostgreSQL database. See ../target.h for the contract.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/targets/target.h"
+
+namespace migrationd {
+
+class Connection;  // connection.h; libpq stays behind it
+
+struct PostgresTargetOptions {
+  std::string name;
+  // Asked again for every connection, so that rotated secrets are picked up.
+  std::function<absl::StatusOr<std::string>()> url;
+  // For table names without a schema.
+  std::vector<std::string> search_path = {"public"};
+  absl::Duration connect_timeout = absl::Seconds(5);
+  // Of everything except sub-batches and steps, which bring their own.
+  absl::Duration statement_timeout = absl::Seconds(5);
+  // For RunStep: building an index takes as long as it takes.
+  absl::Duration step_timeout = absl::Hours(24);
+  // False: the form for poolers, whatever the connection is (for tests).
+  bool allow_session_functions = true;
+};
+
+class PostgresTarget : public Target {
+ public:
+  explicit PostgresTarget(PostgresTargetOptions options);
+
+  const std::string& name() const override { return options_.name; }
+  absl::StatusOr<TargetIdentity> Open(bool may_create_identity) override;
+  absl::StatusOr<TargetHealth> Health() override;
+  absl::StatusOr<TableFacts> Inspect(const TableName& table) override;
+  absl::Status CheckStatement(const std::string& sql, const std::vector<std::string>& parameter_types,
+                              const std::string& search_path) override;
+  absl::StatusOr<bool> AskBoolean(const std::string& sql, const std::string& search_path) override;
+  absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) override;
+  absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) override;
+  absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) override;
+  absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass, const std::vector<LaneRange>& lanes) override;
+  absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;
+  absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql, const std::string& search_path,
+                       absl::Duration lock_timeout) override;
+  absl::Status Barrier(const FenceClaim& claim, bool completed) override;
+  absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) override;
+  absl::Status Forget(const std::string& migration, const std::string& control_id) override;
+  absl::StatusOr<std::optional<std::string>> FrozenReason() override;
+
+ private:
+  // A connection of one's own, with nothing set yet.
+  absl::StatusOr<std::unique_ptr<Connection>> Connect();
+  // Runs `body` in one transaction with pinned settings; commits when it is OK, rolls back otherwise. CommitUnknownError when the
+  // connection broke during COMMIT.
+  absl::Status Transact(const std::string& application_name, const std::string& search_path, absl::Duration lock_timeout,
+                        absl::Duration statement_timeout, const std::function<absl::Status(Connection&)>& body);
+  absl::Status Transact(const std::function<absl::Status(Connection&)>& body);
+
+  const PostgresTargetOptions options_;
+};
+
+// What the catalogs say of a table (table_facts.cc).
+absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableName& table);
+
+}  // namespace migrationd
