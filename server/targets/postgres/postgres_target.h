@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "server/targets/postgres/connection.h"
 #include "server/targets/postgres/session_settings.h"
 #include "server/targets/target.h"
 
