@@ -139,15 +139,14 @@ absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration,
 
 absl::Status Controller::CompleteOnTarget(const StoredMigration& stored) {
   const Migration& m = stored.migration;
-  const auto target = targets_.find(m.target);
-  if (target == targets_.end()) return absl::FailedPreconditionError(absl::StrCat("No target \"", m.target, "\" is configured here."));
+  MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
   MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
   TakeOverRequest request;
   request.migration = m.name;
   request.control_id = control_id;
   request.definition_digest = m.definition_digest;
-  MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, target->second->TakeOver(request));
-  return target->second->Barrier(checkpoint.claim, /*completed=*/true);
+  MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, target->TakeOver(request));
+  return target->Barrier(checkpoint.claim, /*completed=*/true);
 }
 
 absl::StatusOr<StoredMigration> Controller::Cancel(const std::string& migration, const MutationContext& context) {
