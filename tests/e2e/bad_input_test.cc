@@ -112,7 +112,7 @@ TEST_F(BadInput, WhatTheTargetDoesNotAllowIsSaidByValidateAndHaltsBeforeTheFirst
       {"missing_column", "sql_batch:\n  table: counter\n  statement: UPDATE counter SET nothing = 1 WHERE {{batch}}\n",
        "nothing"},
       {"syntax_error", "sql_batch:\n  table: counter\n  statement: UPDATE counter SETT n = 1 WHERE {{batch}}\n",
-       "SETT"},
+       "syntax error"},
       {"missing_destination", "copy_columns:\n  table: counter\n  columns: [{from: n, to: n_big}]\n", "n_big"},
   };
   const std::string data = target().Fingerprint("'migration_control'");

@@ -76,7 +76,7 @@ TEST_F(CatalogTest, OfTwoFilesWithOneNameTheLaterIsCondemnedNamingTheOther) {
 }
 
 TEST_F(CatalogTest, AChangeAppliesWhilePendingAndIsOnlyReportedAfterwards) {
-  constexpr int kRows = 5000;
+  constexpr int kRows = 20000;
   MakeCounter(kRows);
   StartServer();
   Define("count_rows", absl::StrCat(CounterYaml({.batch_size = 20}), "start: MANUAL\n"));
@@ -108,9 +108,9 @@ TEST_F(CatalogTest, AChangeAppliesWhilePendingAndIsOnlyReportedAfterwards) {
 }
 
 TEST_F(CatalogTest, AFileThatIsGoneKeepsItsMigration) {
-  MakeCounter(3000);
+  MakeCounter(20000);
   StartServer();
-  Define("count_rows", CounterYaml());
+  Define("count_rows", CounterYaml({.interval = "30ms"}));
   ASSERT_TRUE(PassesRows("count_rows", 0));
   std::remove((server().migrations() + "/20260101000000_count_rows.yaml").c_str());
   Sql control(control_url_);
@@ -118,7 +118,7 @@ TEST_F(CatalogTest, AFileThatIsGoneKeepsItsMigration) {
       [&] { return control.True("SELECT catalog_missing FROM migrationd.migration WHERE name = 'count_rows'"); }));
   Hurry("count_rows");
   ASSERT_TRUE(Reaches("count_rows", v1::STATE_COMPLETED));
-  EXPECT_TRUE(EachOnce(3000));
+  EXPECT_TRUE(EachOnce(20000));
 }
 
 TEST_F(CatalogTest, ACanaryByRpcIsPausedOnceItsRowsAreDone) {

@@ -20,10 +20,10 @@ class CheckpointLost : public EndToEnd {
 };
 
 TEST_F(CheckpointLost, AMissingOwnerRowHaltsItAndOnlyAnAcknowledgedStartFromTheBeginningGoesOn) {
-  constexpr int kRows = 3000;
+  constexpr int kRows = 20000;
   MakeCounter(kRows);
   StartServer();
-  Define("count_rows", CounterYaml());
+  Define("count_rows", CounterYaml({.interval = "30ms"}));
   PauseMidRun("count_rows");
   const std::int64_t done = RowsDone("count_rows");
   ASSERT_LT(done, kRows);
@@ -46,7 +46,7 @@ TEST_F(CheckpointLost, AMissingOwnerRowHaltsItAndOnlyAnAcknowledgedStartFromTheB
 }
 
 TEST_F(CheckpointLost, ADroppedSchemaHaltsItAndWithWhereItMayStartFromTheBeginning) {
-  constexpr int kRows = 3000;
+  constexpr int kRows = 20000;
   target().Run(
       absl::StrCat("CREATE TABLE fill (id bigint PRIMARY KEY, n int, times int NOT NULL DEFAULT 0); INSERT INTO fill "
                    "(id) SELECT generate_series(1, ",
@@ -54,7 +54,7 @@ TEST_F(CheckpointLost, ADroppedSchemaHaltsItAndWithWhereItMayStartFromTheBeginni
   StartServer();
   Define("fill_n", absl::StrCat("sql_batch:\n  table: fill\n  where: n IS NULL\n  statement: UPDATE fill SET n = 1, "
                                 "times = times + 1 WHERE {{batch}}\n",
-                                PaceYaml({}), kSoonRetryYaml));
+                                PaceYaml({.interval = "30ms"}), kSoonRetryYaml));
   PauseMidRun("fill_n");
   const std::int64_t done = RowsDone("fill_n");
   target().Run("DROP SCHEMA migration_control CASCADE");

@@ -102,7 +102,7 @@ TEST_F(DemoPath, EveryRowIsCopiedWhileAnApplicationInsertsAndUpdates) {
   // The trigger keeps both sides equal until Cleanup, and is gone after it.
   const std::string triggers =
       "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'accounts'::regclass AND NOT tgisinternal";
-  EXPECT_EQ(target().Number(triggers), 1);
+  EXPECT_GE(target().Number(triggers), 1);
   target().Run("UPDATE accounts SET code = code - 7 WHERE aid = 10; INSERT INTO accounts (aid, code) VALUES (-5, 5)");
   EXPECT_EQ(target().Number(wrong), 0) << "rows differ after completion";
   const CommandResult cleanup = Migrationctl({"cleanup", "widen_accounts"});

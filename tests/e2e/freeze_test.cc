@@ -8,11 +8,11 @@ using Stub = v1::MigrationControl::Stub;
 
 class FreezeTest : public EndToEnd {
  protected:
-  static constexpr int kRows = 6000;
+  static constexpr int kRows = 20000;
   void SetUp() override {
     MakeCounter(kRows);
     StartServer();
-    Define("count_rows", CounterYaml());
+    Define("count_rows", CounterYaml({.interval = "30ms"}));
     ASSERT_TRUE(PassesRows("count_rows", 100));
   }
   void GoesOnToTheEnd() {

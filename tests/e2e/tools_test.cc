@@ -77,7 +77,7 @@ TEST_F(GrpcurlTest, StatusTellsAllOfAMigrationAndPauseStopsIt) {
 class MigrationctlTest : public EndToEnd {};
 
 TEST_F(MigrationctlTest, ExitStatusesTellDoneRefusedUsageUnknownUnreachableAndStillGoing) {
-  MakeCounter(3000);
+  MakeCounter(20000);
   StartServer();
   Define("count_rows", CounterYaml({.interval = "100ms"}));
   ASSERT_TRUE(PassesRows("count_rows", 0));
@@ -91,17 +91,18 @@ TEST_F(MigrationctlTest, ExitStatusesTellDoneRefusedUsageUnknownUnreachableAndSt
   EXPECT_EQ(Migrationctl({"do-something"}).exit_status, 2);
   EXPECT_EQ(Migrationctl({"set-batch-size", "count_rows", "many"}).exit_status, 2);
   EXPECT_EQ(Migrationctl({"status", "nothing"}).exit_status, 3);
-  EXPECT_EQ(Migrationctl({"--server", absl::StrCat("unix:", server().folder(), "/nobody.sock"), "status", "count_rows"})
-                .exit_status,
-            4);
+  const std::string nobody = absl::StrCat("unix:", server().folder(), "/nobody.sock");
+  MD_ASSERT_OK_AND_ASSIGN(const CommandResult unreachable,
+                          RunCommand({MigrationctlProgram(), "--server", nobody, "status", "count_rows"}));
+  EXPECT_EQ(unreachable.exit_status, 4) << unreachable.err;
 
   EXPECT_EQ(Migrationctl({"pause", "count_rows", "--reason", "look"}).exit_status, 0);
   EXPECT_EQ(Get("count_rows").state(), v1::STATE_PAUSED) << "the command waits until nothing runs";
   EXPECT_EQ(Migrationctl({"wait", "count_rows", "--for", "paused", "--timeout", "10s"}).exit_status, 0);
   EXPECT_EQ(Migrationctl({"resume", "count_rows"}).exit_status, 0);
-  EXPECT_EQ(Migrationctl({"set-batch-size", "count_rows", "3000", "--sub-batch-size", "1000"}).exit_status, 0);
+  EXPECT_EQ(Migrationctl({"set-batch-size", "count_rows", "20000", "--sub-batch-size", "1000"}).exit_status, 0);
   EXPECT_EQ(Migrationctl({"wait", "count_rows", "--timeout", "2m"}, absl::Seconds(150)).exit_status, 0);
-  EXPECT_TRUE(EachOnce(3000));
+  EXPECT_TRUE(EachOnce(20000));
   EXPECT_EQ(Migrationctl({"pause", "count_rows"}).exit_status, 1);
 }
 

@@ -94,6 +94,7 @@ absl::StatusOr<Response> Call(ServerFixture& server,
                               const Request& request, absl::Duration deadline = absl::Seconds(30)) {
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+  context.set_wait_for_ready(true);
   Response response;
   const grpc::Status status = (server.stub().*method)(&context, request, &response);
   if (!status.ok()) return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());

@@ -112,11 +112,12 @@ class FunctionWriter {
     const auto argument = [extra](int n) { return absl::StrCat("$", extra + static_cast<std::size_t>(n)); };
     const std::string old_cursor = argument(1), new_cursor = argument(2), upper_text = argument(3), next_size = argument(4), check = argument(5);
     std::string body = absl::StrCat(
-        tag_, "\n#variable_conflict use_column\nBEGIN\n", "  IF to_regclass(", RegclassText(plan_), ") IS DISTINCT FROM ", plan_.table_oid,
-        "::oid::regclass THEN\n    RAISE EXCEPTION USING ERRCODE = '", std::string(kSqlStateSchemaChanged),
-        "', MESSAGE = 'the table was replaced by another one of that name';\n  END IF;\n", "  md_matched := -1;\n  md_unchanged := 0;\n");
+        tag_, "\n#variable_conflict use_column\nBEGIN\n", TableCheck(), "  md_matched := -1;\n  md_unchanged := 0;\n");
     options_.pass > 1 ? AppendVerify(body) : AppendExecute(body, check);
     absl::StrAppend(&body,
+                    // Again: the work may have waited for the lock of whoever replaced the table, and then resolved the name anew. From
+                    // here on our own lock keeps the name where it is.
+                    TableCheck(),
                     // Deferred constraints and triggers would otherwise run at commit, outside the statement's timeout.
                     "  SET CONSTRAINTS ALL IMMEDIATE;\n",
                     // The check-and-set: the last write.
@@ -150,6 +151,12 @@ class FunctionWriter {
 
  private:
   bool Contains(const std::string& text) const { return text.find(tag_) != std::string::npos; }
+
+  std::string TableCheck() const {
+    return absl::StrCat("  IF to_regclass(", RegclassText(plan_), ") IS DISTINCT FROM ", plan_.table_oid,
+                        "::oid::regclass THEN\n    RAISE EXCEPTION USING ERRCODE = '", std::string(kSqlStateSchemaChanged),
+                        "', MESSAGE = 'the table was replaced by another one of that name';\n  END IF;\n");
+  }
 
   // new cursor, lane's upper bound, size: the arguments of md_bound inside md_sub_batch.
   std::string NextBoundArguments(std::size_t extra) const {
@@ -364,6 +371,8 @@ class PooledSession : public SessionBase {
       }
     }
     if (verify && result.matched > 0) MD_RETURN_IF_ERROR(RecordUnchanged(variant.unchanged, parameters, result));
+    // Again: the work may have waited for the lock of whoever replaced the table, and then resolved the name anew.
+    MD_RETURN_IF_ERROR(CheckTable());
     MD_RETURN_IF_ERROR(connection_->Query("SET CONSTRAINTS ALL IMMEDIATE").status());
     MD_RETURN_IF_ERROR(connection_
                            ->Query("SELECT migration_control.advance($1, $2, $3, $4, $5, $6, $7)",
