@@ -3,12 +3,14 @@
 // Implementations: PostgresControlStore (store/postgres) and InMemoryControlStore (tests/support); both pass
 // tests/store/control_store_conformance.h.
 //
-// Thread-safety: every method may be called from any thread at any time. Calls block for at most the store's statement timeout
-// (default 5 s) plus connecting (5 s); never call from a gRPC handler thread.
+// Thread-safety: every method may be called from any thread at any time. Calls block for about the store's statement timeout
+// (default 5 s) plus connecting (5 s); Upgrade for up to a minute, while others upgrade. Never call from a gRPC handler thread.
 //
 // Errors, for every method besides those named at each: UNAVAILABLE when the store cannot be reached, is starting, read-only or out
 // of resources, nothing having been recorded except where "unknown outcome" is said; INTERNAL for a bug, with the SQLSTATE.
-// Messages never contain a connection string.
+// Messages never contain a connection string. When a connection is lost at COMMIT, the store finds out by itself whether it took
+// place, and does nothing twice; only when it cannot be reached again within the call, IsCommitUnknown(status)
+// (migrations/model/failure.h) is true of the UNAVAILABLE: ask again with the same request id.
 #pragma once
 
 #include <cstdint>
@@ -123,7 +125,7 @@ struct MutationContext {
   std::string request_id;  // empty: none
   std::string call;        // what is asked, such as "Pause"; the same id with another call is ALREADY_EXISTS
   std::int64_t expected_revision = 0;  // 0: any
-  bool validate_only = false;          // decide, but write nothing
+  bool validate_only = false;          // decide, but write nothing; the answer is the migration as it is
   // Set by the owner: the mutation happens only while this claim holds (token of the lease row), ABORTED otherwise.
   std::string lease_token;
 };
@@ -188,7 +190,9 @@ class ControlStore {
   virtual absl::Status SetCatalogMissing(const std::vector<MigrationId>& missing, const std::vector<MigrationId>& present) = 0;
 
   // Reads, asks `decide`, and writes the result guarded by revision, together with its event and the request id, in one transaction.
-  // Tries again when another writer was faster, at most ten times (then ABORTED). Returns the migration afterwards.
+  // Tries again when another writer was faster, at most ten times (then ABORTED). Returns the migration afterwards. What `decide`
+  // changed of hold and progress is written too. INTERNAL: state and what belongs to it disagree (HALTED without a halt, a halt in
+  // another state, COMPLETED without finished_at), or the event has no kind.
   // NOT_FOUND. ABORTED: expected_revision differs (message names both), or the lease_token does not hold any more.
   // ALREADY_EXISTS: request_id was used for another call. Otherwise what `decide` returns.
   virtual absl::StatusOr<StoredMigration> Mutate(MigrationId id, const MutationContext& context, const MutationFn& decide) = 0;
@@ -213,13 +217,14 @@ class ControlStore {
   // Counters, holds and job rows in one transaction, whatever their number.
   virtual absl::Status RecordProgress(const std::vector<ProgressUpdate>& updates) = 0;
 
-  // Holds of migrations that nobody owns. No event, no revision.
+  // Holds of migrations that nobody owns; one that was claimed meanwhile is left to its owner. No event, no revision.
   virtual absl::Status RecordHolds(const std::vector<HoldUpdate>& updates) = 0;
 
   // Appends one event that is not part of a mutation.
   virtual absl::Status AppendEvent(const EventRecord& event) = 0;
 
-  // Pages, newest first, at most `limit`; `before` is 0 or the last page's next_before.
+  // Pages, newest first, at most `limit` and at most 1000; `before` is 0 or the last page's next_before. INVALID_ARGUMENT: a
+  // limit below 1. An unknown id has no rows. The newest 10,000 jobs of each migration are kept; events for ever.
   virtual absl::StatusOr<JobPage> ListJobs(MigrationId id, std::int64_t before, int limit) = 0;
   // `id` nullopt: all. `kinds` empty: all.
   virtual absl::StatusOr<EventPage> ListEvents(std::optional<MigrationId> id, const std::vector<std::string>& kinds,

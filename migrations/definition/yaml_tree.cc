@@ -9,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "migrations/definition/text_rules.h"
 
@@ -72,6 +73,11 @@ class TreeBuilder : public YAML::EventHandler {
   void Problem(const YAML::Mark& mark, std::string message) {
     problems_.push_back({mark.line + 1, mark.column + 1, Path(), std::move(message)});
   }
+  void KeyProblem(const YamlNode& key, const std::string& name, std::string message) {
+    const std::string path = Path();
+    problems_.push_back(
+        {key.line, key.column, absl::StrCat(path, path.empty() || name.empty() ? "" : ".", name), std::move(message)});
+  }
 
   // The path to where the reader is: keys that are open.
   std::string Path() const {
@@ -128,26 +134,18 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void AddKey(Frame& frame, const YamlNode& node) {
-    const YAML::Mark mark = MarkOf(node);
     frame.key_refused = true;
     if (node.kind != YamlNode::Kind::kScalar) {
-      if (node.kind != YamlNode::Kind::kRefused) Problem(mark, "a key must be a plain word");
+      if (node.kind != YamlNode::Kind::kRefused) KeyProblem(node, "", "a key must be a plain word");
     } else if (node.text == "<<" && !node.quoted) {
-      Problem(mark, "merge keys (<<) are not supported; write the fields out");
+      KeyProblem(node, "", "merge keys (<<) are not supported; write the fields out");
     } else if (!frame.seen.insert(node.text).second) {
-      Problem(mark, absl::StrCat("'", Shown(node.text), "' is given twice; keep one of them"));
+      KeyProblem(node, Shown(node.text), absl::StrCat("'", Shown(node.text), "' is given twice; keep one of them"));
     } else {
       frame.key_refused = false;
     }
     frame.node.keys.push_back({node.text, node.line, node.column});
     frame.key_pending = true;
-  }
-
-  static YAML::Mark MarkOf(const YamlNode& node) {
-    YAML::Mark mark;
-    mark.line = node.line - 1;
-    mark.column = node.column - 1;
-    return mark;
   }
 
   std::vector<DefinitionProblem>& problems_;
@@ -219,7 +217,9 @@ YamlNode ReadYamlTree(const std::string& yaml, std::vector<DefinitionProblem>& p
     return Unreadable();
   }
   try {
-    std::istringstream stream(yaml);
+    // yaml-cpp takes a quote that is open at a final line break for closed, so a half-written file for whole. A comment
+    // on a line of its own makes it notice, and changes nothing else.
+    std::istringstream stream(absl::EndsWith(yaml, "\n") ? yaml + "#" : yaml);
     YAML::Parser parser(stream);
     TreeBuilder builder(problems);
     if (!parser.HandleNextDocument(builder)) {

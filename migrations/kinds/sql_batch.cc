@@ -34,7 +34,7 @@ std::set<std::string> AssignedColumns(const std::vector<SqlToken>& tokens, std::
   bool left_side = true;
   for (++i; i < tokens.size() && tokens[i].depth >= depth; ++i) {
     const SqlToken& token = tokens[i];
-    if (token.depth == depth && (token.IsWord("FROM") || token.IsWord("WHERE") || token.IsSymbol(')'))) break;
+    if (token.depth == depth && (token.IsWord("FROM") || token.IsWord("WHERE"))) break;
     if (token.depth == depth && token.IsSymbol('=')) left_side = false;
     if (token.depth == depth && token.IsSymbol(',')) left_side = true;
     if (left_side && IsIdentifier(token)) assigned.insert(IdentifierOf(token));

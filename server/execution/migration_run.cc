@@ -93,7 +93,9 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
   stored_.migration = stored.migration;
   stored_.lease = stored.lease;
   ApplySizes();
-  controls_.SetRowLimit(stored.migration.state == State::kRunning ? stored.migration.pause_after_rows : 0);
+  // From the first row on: a migration that was just claimed is still PENDING here.
+  const bool working = stored.migration.state == State::kRunning || stored.migration.state == State::kPending;
+  controls_.SetRowLimit(working ? stored.migration.pause_after_rows : 0);
   directive_hold_ = hold;
   if (directive_ == Directive::kAbandon) return;  // for good
   directive_ = directive;
@@ -567,9 +569,10 @@ void MigrationRun::StartCleanup() {
 }
 
 void MigrationRun::Finish(bool release_claim) {
+  // While the lanes still tell: afterwards Counters() only repeats what was kept here.
+  counters_ = Counters();
   stage_ = Stage::kFinished;
   release_claim_ = release_claim;
-  counters_ = Counters();
   for (LaneSlot& slot : lanes_) slot.runner->Close();
   lanes_.clear();
   counters_.sub_batch_size = 0;

@@ -10,7 +10,6 @@ namespace migrationd {
 namespace {
 
 constexpr std::size_t kCandidatesMax = 5;
-constexpr std::size_t kDeletedKept = 1000;
 
 // Cheap test whether a reader would see a difference.
 bool SameForReaders(const BoardEntry& a, const BoardEntry& b) {
@@ -49,7 +48,7 @@ void Board::Edit(const std::function<void(BoardSnapshot&)>& edit) {
     }
     for (const auto& [id, entry] : before->migrations) {
       if (after->migrations.count(id) == 0) {
-        after->deleted[static_cast<std::int64_t>(after->version)] = FullName(entry.stored.migration);
+        after->deleted.emplace(after->version, FullName(entry.stored.migration));
       }
     }
     while (after->deleted.size() > kDeletedKept) after->deleted.erase(after->deleted.begin());
@@ -59,12 +58,19 @@ void Board::Edit(const std::function<void(BoardSnapshot&)>& edit) {
   Notify();
 }
 
-void Board::Upsert(const StoredMigration& stored) {
+StoredMigration Board::Upsert(const StoredMigration& stored) {
+  StoredMigration after = stored;
   Edit([&](BoardSnapshot& snapshot) {
     BoardEntry& entry = snapshot.migrations[stored.migration.id.value];
+    // The counters of a run of this process reach the store about once a second.
+    const ProgressCounters& shown = entry.stored.migration.progress;
+    const bool newer_shown = stored.migration.fence != FenceState::kNone && shown.sub_batches_done > stored.migration.progress.sub_batches_done;
+    if (newer_shown) after.migration.progress = shown;
     // A slower reader of the store must not bring an older revision back.
-    if (entry.stored.definition == nullptr || entry.stored.migration.revision <= stored.migration.revision) entry.stored = stored;
+    const bool older = entry.stored.definition != nullptr && entry.stored.migration.revision > stored.migration.revision;
+    if (!older) entry.stored = after;
   });
+  return after;
 }
 
 void Board::Remove(MigrationId id) {

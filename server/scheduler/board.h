@@ -44,6 +44,8 @@ struct TargetCondition {
   std::string error;  // empty when reachable
 };
 
+inline constexpr std::size_t kDeletedKept = 1000;
+
 struct BoardSnapshot {
   std::uint64_t version = 0;
   bool loaded = false;            // the store has been read at least once
@@ -55,7 +57,8 @@ struct BoardSnapshot {
   std::vector<FreezeRecord> freezes;
   std::vector<CatalogIssue> catalog_issues;
   std::map<std::string, TargetCondition> targets;  // every configured target
-  std::map<std::int64_t, std::string> deleted;     // target/name of migrations deleted lately, by version; at most 1000
+  // target/name of migrations deleted lately, by the version in which they went; at most kDeletedKept, the oldest go first.
+  std::multimap<std::uint64_t, std::string> deleted;
 
   // Database time at process-clock time `now`, as far as is known.
   absl::Time DatabaseTime(absl::Time now) const { return read_at == absl::InfinitePast() ? as_of : as_of + (now - read_at); }
@@ -71,8 +74,9 @@ class Board {
   // Replaces the snapshot by what `edit` makes of a copy; counts the version up, and marks entries that differ as changed.
   void Edit(const std::function<void(BoardSnapshot&)>& edit) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // After a mutation in this process: readers see it at once.
-  void Upsert(const StoredMigration& stored) ABSL_LOCKS_EXCLUDED(mutex_);
+  // After a mutation in this process: readers see it at once. Counters that this process published itself stay when they are newer
+  // than the stored ones. Returns the migration as it then stands on the board.
+  StoredMigration Upsert(const StoredMigration& stored) ABSL_LOCKS_EXCLUDED(mutex_);
   void Remove(MigrationId id) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // `listener` is called, without a lock and from whatever thread edited, after each change; it must not block. Returns a handle

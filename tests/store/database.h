@@ -28,15 +28,22 @@ class TestDatabase {
 
   // Ends all sessions in the database, in the middle of whatever they do.
   void TerminateSessions() const {
-    RunAt(TestCluster().Url(), absl::StrCat("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '", name_,
-                                            "' AND pid <> pg_backend_pid()"));
+    RunAt(TestCluster().Url(),
+          absl::StrCat("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '", name_,
+                       "' AND pid <> pg_backend_pid()"));
   }
+  // Sessions that are there go on.
+  void RefuseNewSessions() const { AllowConnections(false); }
   void SetReachable(bool reachable) const {
-    RunAt(TestCluster().Url(), absl::StrCat("ALTER DATABASE ", name_, " ALLOW_CONNECTIONS ", reachable ? "true" : "false"));
+    AllowConnections(reachable);
     if (!reachable) TerminateSessions();
   }
 
  private:
+  void AllowConnections(bool allowed) const {
+    RunAt(TestCluster().Url(),
+          absl::StrCat("ALTER DATABASE ", name_, " ALLOW_CONNECTIONS ", allowed ? "true" : "false"));
+  }
   static void RunAt(const std::string& url, const std::string& sql) {
     pqxx::connection connection(url);
     pqxx::nontransaction session(connection);

@@ -355,20 +355,11 @@ TEST_F(CutCommitTest, JobsAndEventsAndFreezesAreWrittenOnce) {
 
 TEST_F(CutCommitTest, AnOutcomeThatCannotBeFoundOutIsSaidToBeUnknown) {
   const MigrationId id = Registered(*store_);
-  cutter_.Arm();
-  ++cuts_;
-  const auto& unreachable_afterwards = database_;
-  const absl::Status status =
-      through_
-          ->Mutate(id, By("Add", "unknown"),
-                   [&](const StoredMigration& current, absl::Time now) {
-                     database_.Run("SELECT 1");
-                     TestDatabase(TestCluster().Url())
-                         .Run(absl::StrCat("ALTER DATABASE ", unreachable_afterwards.Ask("SELECT current_database()"),
-                                           " ALLOW_CONNECTIONS false"));
-                     return AddOne(current, now);
-                   })
-          .status();
+  const MutationFn bar_the_way_back = [&](const StoredMigration& current, absl::Time now) {
+    database_.RefuseNewSessions();
+    return AddOne(current, now);
+  };
+  const absl::Status status = WithCut().Mutate(id, By("Add", "unknown"), bar_the_way_back).status();
   database_.SetReachable(true);
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("could not be found out")));
   EXPECT_TRUE(IsCommitUnknown(status));

@@ -171,17 +171,6 @@ TEST(Pooler, IsNoticed) {
   EXPECT_TRUE(Connect(SharedPgBouncer().UrlFor(url))->pooled());
 }
 
-TEST(Literals, SurviveQuotesAndBackslashes) {
-  auto connection = Connect(FreshDatabase());
-  for (const std::string text : {"", "'", "''", "\\", "\\'", "a\nb", "$1", "--", "ä€"}) {
-    for (const char* setting : {"on", "off"}) {
-      MD_ASSERT_OK(connection->Query(absl::StrCat("SET standard_conforming_strings = ", setting)));
-      MD_ASSERT_OK_AND_ASSIGN(const QueryResult back, connection->Query(absl::StrCat("SELECT ", QuoteLiteral(text))));
-      EXPECT_EQ(back.text(0, 0), text);
-    }
-  }
-}
-
 TEST(RowValues, AreTakenOutOfDataExceptions) {
   EXPECT_EQ(WithoutRowValues("22P02", "invalid input syntax for type integer: \"hunter2\""),
             "invalid input syntax for type integer: \"...\"");

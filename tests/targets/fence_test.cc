@@ -106,7 +106,9 @@ TEST_P(Fence, AnOwnerKilledAfterTheCheckAndSetLeavesNothing) {
   owner.join();
   EXPECT_FALSE(result.ok());
   EXPECT_EQ(result.status().code(), absl::StatusCode::kUnavailable);
-  if (GetParam() == Path::kDirect) EXPECT_TRUE(IsCommitUnknown(result.status())) << result.status();
+  if (GetParam() == Path::kDirect) {
+    EXPECT_TRUE(IsCommitUnknown(result.status())) << result.status();
+  }
   after_set.Open();
   MD_ASSERT_OK_AND_ASSIGN(const Checkpoint next, target_->TakeOver(Claiming(false)));
   EXPECT_TRUE(next.lanes[0].cursor.empty());

@@ -107,8 +107,12 @@ TEST_F(Planning, LanesFollowEachOtherWithoutGapOrOverlap) {
   EXPECT_EQ(lanes[3].upper, Key{"1000"});
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     EXPECT_EQ(lanes[i].lane, static_cast<int>(i));
-    if (i > 0) EXPECT_EQ(lanes[i].cursor, lanes[i - 1].upper);
-    if (i < 3) EXPECT_NEAR(std::stoi(lanes[i].upper[0]), 250 * (static_cast<int>(i) + 1), 3);
+    if (i > 0) {
+      EXPECT_EQ(lanes[i].cursor, lanes[i - 1].upper);
+    }
+    if (i < 3) {
+      EXPECT_NEAR(std::stoi(lanes[i].upper[0]), 250 * (static_cast<int>(i) + 1), 3);
+    }
   }
 }
 

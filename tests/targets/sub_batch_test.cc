@@ -334,6 +334,47 @@ TEST_P(SubBatch, RunsUnderPinnedSettings) {
                          checkpoint_.claim.epoch, "/fill_items|off|read committed|750ms"));
 }
 
+TEST_P(SubBatch, RowsChangedByATriggerDoNotCountAsAffected) {
+  Start(50,
+        "sql_batch:\n  table: public.items\n  statement: UPDATE items SET n = n + 1 WHERE {{batch}} AND id % 2 = 0\n");
+  Sql(url_,
+      "CREATE TABLE log (id bigint); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO "
+      "public.log "
+      "VALUES (new.id), (new.id); RETURN NULL; END $$; CREATE TRIGGER note AFTER UPDATE ON items FOR EACH ROW EXECUTE "
+      "FUNCTION note()");
+  MD_ASSERT_OK_AND_ASSIGN(const std::int64_t affected, RunLane(*target_, checkpoint_, plan_, 0, 7));
+  EXPECT_EQ(affected, 25);
+  EXPECT_EQ(Ask(url_, "SELECT rows FROM migration_control.migration"), "25");
+}
+
+TEST_P(SubBatch, ColumnsNamedLikeOurVariablesAreTheUsersColumns) {
+  Start(30,
+        "sql_batch:\n  table: public.items\n  statement: UPDATE items SET md_at = md_affected + 1, md_keys = "
+        "md_affected WHERE {{batch}}\n");
+  Sql(url_, "ALTER TABLE items ADD COLUMN md_affected int DEFAULT 5, ADD COLUMN md_at int, ADD COLUMN md_keys int");
+  MD_ASSERT_OK(RunLane(*target_, checkpoint_, plan_, 0, 7));
+  EXPECT_EQ(Ask(url_, "SELECT count(*) FROM items WHERE md_at = 6 AND md_keys = 5"), "30");
+}
+
+TEST_P(SubBatch, InsertsAndDeletesAreCountedToo) {
+  Start(50,
+        "sql_batch:\n  table: public.items\n  statement: INSERT INTO copies SELECT items.id FROM items WHERE "
+        "{{batch}}\n");
+  Sql(url_, "CREATE TABLE copies (id bigint)");
+  MD_ASSERT_OK_AND_ASSIGN(std::int64_t affected, RunLane(*target_, checkpoint_, plan_, 0, 9));
+  EXPECT_EQ(affected, 50);
+  EXPECT_EQ(Ask(url_, "SELECT count(DISTINCT id) || '/' || count(*) FROM copies"), "50/50");
+  const MigrationPlan deletes =
+      PlanOf(*target_,
+             "sql_batch:\n  table: public.items\n  statement: DELETE FROM items WHERE {{batch}} AND items.id > 10\n");
+  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint next, target_->BeginPass(checkpoint_.claim, 2, checkpoint_.lanes));
+  Checkpoint execute = next;
+  execute.pass = 1;
+  MD_ASSERT_OK_AND_ASSIGN(affected, RunLane(*target_, execute, deletes, 0, 9));
+  EXPECT_EQ(affected, 40);
+  EXPECT_EQ(Counts(), "0:10");
+}
+
 TEST_P(SubBatch, EveryCommitOfManyLanesAtOnceCounts) {
   Start(4000, IncrementDefinition(), 2);
   ASSERT_EQ(checkpoint_.lanes.size(), 2u);

@@ -5,14 +5,17 @@
 //   migrationcontrol::Client client(options);
 //   absl::StatusOr<bool> done = client.IsCompleted("backfill_builds_stage_id");
 //
-// Thread-safe: one Client may be used by any number of threads; it holds one channel, which connects when first used and again when
-// it breaks.
+// Thread-safe: one Client may be used by any number of threads; it holds one channel, which connects when first used
+// and again when it breaks.
 //
-// Errors are the codes of the service (proto/migrationcontrol/v1/migration_control.proto); each method names the ones that matter.
-// UNAVAILABLE: the server cannot be reached, or says so; DEADLINE_EXCEEDED: no answer within ClientOptions::timeout.
+// Errors are the codes of the service (proto/migrationcontrol/v1/migration_control.proto); each method names the ones
+// that matter. UNAVAILABLE: the server cannot be reached, or says so; DEADLINE_EXCEEDED: no answer within
+// ClientOptions::timeout.
 //
-// Retries: reads are retried on UNAVAILABLE, with jittered back-off, within the timeout. Mutations too, and safely: every call carries a
-// request_id (made here unless given), which the server remembers for 24 h.
+// Retries: reads are retried on UNAVAILABLE, with jittered back-off (never sooner than the server asks for), within the
+// timeout. Mutations too, and safely: every call carries a request_id (made here once, before the first attempt, unless
+// given), which the server remembers for 24 h. Error details of the server (google.rpc.ErrorInfo and others) are
+// payloads of the status, by type URL.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +29,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "migrationcontrol/v1/migration_control.grpc.pb.h"
 #include "migrationcontrol/v1/migration_control.pb.h"
 
 namespace migrationcontrol {
@@ -50,6 +54,9 @@ struct CallOptions {
 class Client {
  public:
   explicit Client(ClientOptions options);
+  // Over a stub of one's own: a fake for tests, or a channel with other credentials. `options.address` is only for
+  // messages.
+  Client(ClientOptions options, std::unique_ptr<v1::MigrationControl::StubInterface> stub);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -58,8 +65,10 @@ class Client {
   absl::StatusOr<bool> IsCompleted(const std::string& migration);
   absl::StatusOr<v1::Progress> Progress(const std::string& migration);
 
-  // Returns when it is COMPLETED. FAILED_PRECONDITION when it is HALTED, CANCELLED or PAUSED, with the reason: it will not complete by
-  // itself. DEADLINE_EXCEEDED after `timeout`, still going. Survives restarts of the server meanwhile.
+  // Returns when it is COMPLETED. FAILED_PRECONDITION when it is HALTED, CANCELLED or PAUSED (without `until`), with
+  // the reason: it will not complete by itself. DEADLINE_EXCEEDED after `timeout`, still going. Survives restarts of
+  // the server meanwhile, once the first answer has come: before it, UNAVAILABLE and NOT_FOUND are returned. NOT_FOUND
+  // also when it is deleted meanwhile.
   absl::Status WaitUntilCompleted(const std::string& migration, absl::Duration timeout);
   // Returns the first state for which `done` is true; other errors as above.
   absl::StatusOr<v1::Migration> WaitFor(const std::string& migration, absl::Duration timeout,
@@ -79,14 +88,15 @@ class Client {
   absl::StatusOr<v1::GetDefinitionResponse> GetDefinition(const std::string& migration);
   absl::StatusOr<v1::ValidateResponse> Validate(const v1::ValidateRequest& request);
 
-  // Calls `on_update` for each answer until it returns false or `timeout` is over; reconnects with the resume token. OK when
-  // on_update ended it.
+  // Calls `on_update`, in the calling thread, for each answer until it returns false or `timeout` is over; reconnects
+  // with the resume token. OK when on_update ended it. DEADLINE_EXCEEDED: the timeout is over. UNAVAILABLE: nothing was
+  // ever heard from the server in max_attempts attempts; later it is waited for.
   absl::Status Watch(v1::WatchRequest request, absl::Duration timeout,
                      const std::function<bool(const v1::WatchResponse&)>& on_update);
 
   absl::StatusOr<v1::Migration> Start(const std::string& migration, const CallOptions& options = {});
-  absl::StatusOr<v1::PauseResponse> Pause(const std::string& migration, const CallOptions& options = {}, bool immediate = false,
-                                          std::optional<absl::Time> until = std::nullopt);
+  absl::StatusOr<v1::PauseResponse> Pause(const std::string& migration, const CallOptions& options = {},
+                                          bool immediate = false, std::optional<absl::Time> until = std::nullopt);
   absl::StatusOr<v1::Migration> Resume(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Retry(const std::string& migration, const CallOptions& options = {},
                                       v1::RetryFrom from = v1::RETRY_FROM_CONTINUE, bool acknowledge_repeat = false);

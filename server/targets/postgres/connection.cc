@@ -231,15 +231,4 @@ std::string WithoutRowValues(std::string_view sqlstate, std::string_view message
   return kept;
 }
 
-std::string QuoteLiteral(const std::string& text) {
-  std::string quoted = "'";
-  const bool escapes = text.find('\\') != std::string::npos;
-  for (const char c : text) {
-    if (c == '\'' || c == '\\') quoted += c;
-    quoted += c;
-  }
-  quoted += "'";
-  return escapes ? "E" + quoted : quoted;
-}
-
 }  // namespace migrationd

@@ -108,9 +108,6 @@ class Connection {
   PGcancel* cancel_ ABSL_GUARDED_BY(cancel_mutex_) = nullptr;
 };
 
-// The text as a literal in single quotes. (Identifiers: QuoteIdentifier in migrations/kinds/plan.h.)
-std::string QuoteLiteral(const std::string& text);
-
 // The message of a failed query without what it may quote from rows: data exceptions (class 22) quote the value that
 // was wrong.
 std::string WithoutRowValues(std::string_view sqlstate, std::string_view message);

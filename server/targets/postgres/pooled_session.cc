@@ -1,4 +1,5 @@
 #include "absl/strings/str_cat.h"
+#include "migrations/kinds/identifiers.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 #include "server/targets/postgres/lane_session.h"

@@ -6,11 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "server/targets/postgres/connection.h"
 #include "server/targets/postgres/session_settings.h"
 #include "server/targets/target.h"
 
 namespace migrationd {
+
+class Connection;  // connection.h; libpq stays behind it
 
 struct PostgresTargetOptions {
   std::string name;

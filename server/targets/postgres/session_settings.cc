@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "migrations/kinds/identifiers.h"
 #include "server/targets/postgres/connection.h"
 
 namespace migrationd {

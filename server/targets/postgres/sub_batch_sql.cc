@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/substitute.h"
+#include "migrations/kinds/identifiers.h"
 #include "migrations/model/failure.h"
 
 namespace migrationd {

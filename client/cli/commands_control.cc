@@ -1,0 +1,219 @@
+// pause, resume, retry, set-batch-size, accept, cancel, cleanup, delete: what an operator does to a migration.
+#include <limits>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
+#include "client/cli/migration_text.h"
+#include "client/cli/quantity.h"
+
+namespace migrationctl {
+namespace {
+
+using migrationcontrol::CallOptions;
+using migrationcontrol::Client;
+
+// How long `pause` waits for PAUSED.
+constexpr absl::Duration kPauseWait = absl::Seconds(10);
+
+struct VerbArguments {
+  std::string name;
+  CallOptions call;
+};
+
+std::string Prefix(const CallOptions& call) { return call.validate_only ? "dry run, nothing changed: " : ""; }
+
+// A verb with nothing but a name: calls it and prints its response.
+template <typename Response>
+void AddVerb(CommandSet& commands, const std::string& verb, const std::string& description, const std::string& example,
+             absl::StatusOr<v1::Migration> (Client::*method)(const std::string&, const CallOptions&)) {
+  CLI::App& command = commands.Add(verb, description, example);
+  const auto arguments = std::make_shared<VerbArguments>();
+  AddName(command, arguments->name)->required();
+  AddMutationOptions(command, arguments->call);
+  Session& session = commands.session();
+  commands.OnRun(command, Selects::kOne, [&session, arguments, method]() -> absl::Status {
+    const absl::StatusOr<std::string> named = session.Named(arguments->name);
+    if (!named.ok()) return named.status();
+    const absl::StatusOr<v1::Migration> migration = (session.client().*method)(*named, arguments->call);
+    if (!migration.ok()) return session.Explain(migration.status());
+    Response response;
+    *response.mutable_migration() = *migration;
+    session.PrintMigration(response, *migration, Prefix(arguments->call));
+    return absl::OkStatus();
+  });
+}
+
+struct PauseArguments : VerbArguments {
+  bool immediate = false;
+  bool no_wait = false;
+  std::optional<absl::Time> until;
+};
+
+// What became of a pause that was asked for. It may complete meanwhile: its last batch was in flight.
+absl::Status PauseOutcome(const v1::Migration& migration) {
+  if (migration.state() == v1::STATE_PAUSED || migration.state() == v1::STATE_COMPLETED) return absl::OkStatus();
+  const std::string why = WhyText(migration);
+  return absl::FailedPreconditionError(absl::StrCat(FullName(migration), " is ", StateWord(migration.state()),
+                                                    " instead of PAUSED", why.empty() ? "" : ": ", why));
+}
+
+absl::Status Pause(Session& session, const PauseArguments& arguments) {
+  const absl::StatusOr<std::string> named = session.Named(arguments.name);
+  if (!named.ok()) return named.status();
+  absl::StatusOr<v1::PauseResponse> response =
+      session.client().Pause(*named, arguments.call, arguments.immediate, arguments.until);
+  if (!response.ok()) return session.Explain(response.status());
+  absl::Status outcome;
+  if (response->migration().state() == v1::STATE_PAUSING && !arguments.no_wait && !arguments.call.validate_only) {
+    const absl::StatusOr<v1::Migration> settled =
+        session.client().WaitFor(FullName(response->migration()), kPauseWait,
+                                 [](const v1::Migration& migration) { return migration.state() != v1::STATE_PAUSING; });
+    if (settled.ok()) {
+      *response->mutable_migration() = *settled;
+      outcome = PauseOutcome(*settled);
+    } else {
+      outcome = settled.status();
+    }
+  }
+  session.PrintMigration(*response, response->migration(), Prefix(arguments.call));
+  return outcome;
+}
+
+struct RetryArguments : VerbArguments {
+  std::string from = "continue";
+  bool acknowledge_repeat = false;
+};
+
+absl::Status Retry(Session& session, const RetryArguments& arguments) {
+  const absl::StatusOr<std::string> named = session.Named(arguments.name);
+  if (!named.ok()) return named.status();
+  v1::RetryFrom from = v1::RETRY_FROM_CONTINUE;
+  if (arguments.from == "start") from = v1::RETRY_FROM_START;
+  if (arguments.from == "adopt") from = v1::RETRY_FROM_ADOPT;
+  const absl::StatusOr<v1::Migration> migration =
+      session.client().Retry(*named, arguments.call, from, arguments.acknowledge_repeat);
+  if (!migration.ok()) return session.Explain(migration.status());
+  v1::RetryResponse response;
+  *response.mutable_migration() = *migration;
+  session.PrintMigration(response, *migration, Prefix(arguments.call));
+  return absl::OkStatus();
+}
+
+struct SizeArguments : VerbArguments {
+  std::string size;
+  std::int32_t sub_batch_size = 0;
+  std::optional<absl::Time> until;
+};
+
+absl::Status SetBatchSize(Session& session, const SizeArguments& arguments) {
+  const absl::StatusOr<std::string> named = session.Named(arguments.name);
+  if (!named.ok()) return named.status();
+  v1::SetBatchSizeRequest request;
+  request.set_migration(*named);
+  std::int32_t size = 0;
+  if (absl::SimpleAtoi(arguments.size, &size)) {
+    request.set_batch_size(size);
+  } else {
+    request.set_automatic(true);
+  }
+  request.set_sub_batch_size(arguments.sub_batch_size);
+  if (arguments.until.has_value()) *request.mutable_until() = ToProto(*arguments.until);
+  request.set_reason(arguments.call.reason);
+  request.set_request_id(arguments.call.request_id);
+  request.set_expected_revision(arguments.call.expected_revision);
+  request.set_validate_only(arguments.call.validate_only);
+  const absl::StatusOr<v1::Migration> migration = session.client().SetBatchSize(request);
+  if (!migration.ok()) return session.Explain(migration.status());
+  v1::SetBatchSizeResponse response;
+  *response.mutable_migration() = *migration;
+  session.PrintMigration(response, *migration,
+                         absl::StrCat(Prefix(arguments.call), "batch ", FormatCount(migration->batch_size()),
+                                      ", sub-batch ", FormatCount(migration->sub_batch_size()), ": "));
+  return absl::OkStatus();
+}
+
+void AddPause(CommandSet& commands) {
+  CLI::App& command = commands.Add(
+      "pause",
+      "Stop after the sub-batch in flight, and wait up to 10 s until nothing runs any more; exits 5 when it still does",
+      "migrationctl pause backfill_builds_stage_id --reason 'replica lag' --until 2h");
+  const auto arguments = std::make_shared<PauseArguments>();
+  AddName(command, arguments->name)->required();
+  AddUntil(command, arguments->until,
+           "Resume by itself then: a time like 2026-11-20T22:00:00Z, or a duration from now");
+  command.add_flag("--immediate", arguments->immediate,
+                   "Cancel what is in flight, too; nothing commits after the answer");
+  command.add_flag("--no-wait", arguments->no_wait, "Return at once");
+  AddMutationOptions(command, arguments->call);
+  Session& session = commands.session();
+  commands.OnRun(command, Selects::kOne, [&session, arguments] { return Pause(session, *arguments); });
+}
+
+void AddRetry(CommandSet& commands) {
+  CLI::App& command = commands.Add("retry", "Run a HALTED or CANCELLED migration again",
+                                   "migrationctl retry backfill_builds_stage_id --reason 'index was built'");
+  const auto arguments = std::make_shared<RetryArguments>();
+  AddName(command, arguments->name)->required();
+  command
+      .add_option(
+          "--from", arguments->from,
+          "continue: from where it was; start: from the first row; adopt: take over another control store's checkpoint")
+      ->transform(CLI::IsMember({"continue", "start", "adopt"}, CLI::ignore_case))
+      ->capture_default_str();
+  command.add_flag("--acknowledge-repeat", arguments->acknowledge_repeat, "With --from start: rows may be done twice");
+  AddMutationOptions(command, arguments->call);
+  Session& session = commands.session();
+  commands.OnRun(command, Selects::kOne, [&session, arguments] { return Retry(session, *arguments); });
+}
+
+void AddSetBatchSize(CommandSet& commands) {
+  CLI::App& command =
+      commands.Add("set-batch-size", "Change the rows of a batch, from the next sub-batch on",
+                   "migrationctl set-batch-size backfill_builds_stage_id 500 --sub-batch-size 50 --until 6h");
+  const auto arguments = std::make_shared<SizeArguments>();
+  AddName(command, arguments->name)->required();
+  command.add_option("SIZE", arguments->size, "Rows, or auto: back to what the definition says")
+      ->required()
+      ->type_name("N|auto")
+      ->check([](const std::string& text) -> std::string {
+        std::int32_t size = 0;
+        if (text == "auto" || (absl::SimpleAtoi(text, &size) && size > 0)) return "";
+        return absl::StrCat("\"", text, "\" is neither a number of rows (1 and up) nor auto");
+      });
+  CLI::Option* sub_batch = command.add_option("--sub-batch-size", arguments->sub_batch_size, "Rows of one transaction")
+                               ->check(CLI::Range(1, std::numeric_limits<std::int32_t>::max()))
+                               ->type_name("ROWS");
+  CLI::Option* until =
+      AddUntil(command, arguments->until, "Back to what the definition says then: a time, or a duration from now");
+  AddMutationOptions(command, arguments->call);
+  Session& session = commands.session();
+  commands.OnRun(
+      command, Selects::kOne, [&session, arguments] { return SetBatchSize(session, *arguments); },
+      [arguments, sub_batch, until] {
+        if (arguments->size == "auto" && (sub_batch->count() > 0 || until->count() > 0)) {
+          throw CLI::ValidationError("auto", "takes neither --sub-batch-size nor --until");
+        }
+      });
+}
+
+}  // namespace
+
+void AddControlCommands(CommandSet& commands) {
+  AddPause(commands);
+  AddVerb<v1::ResumeResponse>(commands, "resume", "Go on where it was", "migrationctl resume backfill_builds_stage_id",
+                              &Client::Resume);
+  AddRetry(commands);
+  AddSetBatchSize(commands);
+  AddVerb<v1::AcceptResponse>(
+      commands, "accept", "Complete a migration that is HALTED with ROWS_LEFT: those rows stay as they are",
+      "migrationctl accept backfill_builds_stage_id --reason 'tenants without stage'", &Client::Accept);
+  AddVerb<v1::CancelResponse>(commands, "cancel", "End a migration where it is; rows that are done stay done",
+                              "migrationctl cancel backfill_builds_stage_id --reason 'superseded'", &Client::Cancel);
+  AddVerb<v1::CleanupResponse>(commands, "cleanup", "Run the cleanup statements of a COMPLETED or CANCELLED migration",
+                               "migrationctl cleanup backfill_builds_stage_id", &Client::Cleanup);
+  AddVerb<v1::DeleteResponse>(commands, "delete", "Forget a COMPLETED or CANCELLED migration; its name stays taken",
+                              "migrationctl delete backfill_builds_stage_id", &Client::Delete);
+}
+
+}  // namespace migrationctl

@@ -1,0 +1,360 @@
+#include "server/control/controller.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "migrations/model/status_macros.h"
+
+namespace migrationd {
+namespace {
+
+constexpr std::size_t kDeletedAnswersKept = 1000;
+
+MutationContext Named(const MutationContext& context, const char* call) {
+  MutationContext named = context;
+  named.call = call;
+  return named;
+}
+
+// For a step of ours within an operator's call, which was checked when it began.
+MutationContext Continued(const MutationContext& context, const char* call) {
+  MutationContext continued;
+  continued.caller = context.caller;
+  continued.call = call;
+  return continued;
+}
+
+bool HasWhere(const migrationcontrol::v1::MigrationDefinition& definition) {
+  return definition.has_copy_columns() || definition.has_delete_rows() || !definition.sql_batch().where().empty();
+}
+
+bool IsPaused(State state) { return state == State::kPausing || state == State::kPaused; }
+
+// Before the first write on the target: from now on a missing owner row may be inserted.
+void ExpectOwnerRow(VerbEffect& effect) {
+  if (effect.after.fence != FenceState::kNone) return;
+  effect.after.fence = FenceState::kCreating;
+  if (effect.changed) return;
+  effect.changed = true;
+  effect.event_kind = "OWNER";
+  effect.event_reason = "about to be fenced on the target";
+}
+
+// The target is fenced: what the store says about it follows.
+absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Caller& caller, absl::Time now,
+                                      const std::string& how) {
+  VerbEffect effect;
+  effect.after = current;
+  effect.changed = false;
+  switch (current.state) {
+    case State::kPausing:
+    case State::kCancelling: {
+      MD_ASSIGN_OR_RETURN(effect, QuiesceMigration(current, caller, now));
+      effect.event_reason = absl::StrCat(caller.reason, caller.reason.empty() ? "" : "; ", how);
+      break;
+    }
+    case State::kPending:
+    case State::kRunning:
+      return absl::AbortedError(absl::StrCat("\"", current.name, "\" was resumed by ", current.intent.actor,
+                                             " while it was being paused; call Pause again to stop it."));
+    case State::kPaused:
+    case State::kHalted:
+    case State::kCancelled:
+    case State::kCompleted:
+      break;  // nothing executes
+  }
+  if (effect.after.fence == FenceState::kCreating) {
+    effect.after.fence = FenceState::kCreated;
+    if (!effect.changed) {
+      effect.changed = true;
+      effect.event_kind = "OWNER";
+      effect.event_reason = how;
+    }
+  }
+  return effect;
+}
+
+}  // namespace
+
+Controller::Controller(ControllerOptions options, ControlStore& store, Board& board, const TargetMap& targets,
+                       SchedulerSignal& scheduler, Clock& clock)
+    : options_(std::move(options)),
+      store_(store),
+      board_(board),
+      targets_(targets),
+      scheduler_(scheduler),
+      clock_(clock) {}
+
+absl::StatusOr<StoredMigration> Controller::Act(const std::string& migration, const MutationContext& context,
+                                                const MutationFn& decide) {
+  MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*board_.Get(), migration));
+  return ActOn(entry.stored.migration.id, context, decide);
+}
+
+absl::StatusOr<StoredMigration> Controller::ActOn(MigrationId id, const MutationContext& context,
+                                                  const MutationFn& decide) {
+  auto stored = store_.Mutate(id, context, decide);
+  if (stored.status().code() == absl::StatusCode::kNotFound) board_.Remove(id);  // deleted by another process
+  if (!stored.ok()) return stored.status();
+  if (context.validate_only) return stored;
+  StoredMigration shown = board_.Upsert(*stored);
+  scheduler_.Wake();
+  return shown;
+}
+
+absl::StatusOr<StoredMigration> Controller::Start(const std::string& migration, const MutationContext& context) {
+  return Act(migration, Named(context, "Start"), [&](const StoredMigration& current, absl::Time now) {
+    return StartMigration(current.migration, context.caller, now);
+  });
+}
+
+absl::StatusOr<StoredMigration> Controller::Resume(const std::string& migration, const MutationContext& context) {
+  return Act(migration, Named(context, "Resume"), [&](const StoredMigration& current, absl::Time now) {
+    return ResumeMigration(current.migration, context.caller, now);
+  });
+}
+
+absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, RestartFrom from,
+                                                  bool acknowledge_repeat, const MutationContext& context) {
+  return Act(migration, Named(context, "Retry"), [&](const StoredMigration& current, absl::Time now) {
+    const RetryOptions options{
+        .from = from, .has_where = HasWhere(*current.definition), .acknowledge_repeat = acknowledge_repeat};
+    return RetryMigration(current.migration, context.caller, now, options);
+  });
+}
+
+absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration, const MutationContext& context) {
+  const MutationFn accept = [&](const StoredMigration& current, absl::Time now) {
+    return AcceptRows(current.migration, context.caller, now);
+  };
+  MutationContext checking = Named(context, "Accept");
+  checking.validate_only = true;
+  MD_ASSIGN_OR_RETURN(const StoredMigration stored, Act(migration, checking, accept));
+  // First the data's own database, so that is_completed() there never lags behind what we report.
+  if (!context.validate_only && stored.migration.state == State::kHalted) MD_RETURN_IF_ERROR(CompleteOnTarget(stored));
+  return Act(migration, Named(context, "Accept"), accept);
+}
+
+absl::Status Controller::CompleteOnTarget(const StoredMigration& stored) {
+  const Migration& m = stored.migration;
+  MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
+  MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
+  TakeOverRequest request;
+  request.migration = m.name;
+  request.control_id = control_id;
+  request.definition_digest = m.definition_digest;
+  MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, target->TakeOver(request));
+  return target->Barrier(checkpoint.claim, /*completed=*/true);
+}
+
+absl::StatusOr<StoredMigration> Controller::Cancel(const std::string& migration, const MutationContext& context) {
+  auto stored = Act(migration, Named(context, "Cancel"), [&](const StoredMigration& current, absl::Time now) {
+    return CancelMigration(current.migration, context.caller, now);
+  });
+  if (stored.ok() && !context.validate_only) scheduler_.Interrupt(stored->migration.id);
+  return stored;
+}
+
+absl::StatusOr<StoredMigration> Controller::Cleanup(const std::string& migration, const MutationContext& context) {
+  return Act(migration, Named(context, "Cleanup"), [&](const StoredMigration& current, absl::Time now) {
+    return RequestCleanup(current.migration, context.caller, now);
+  });
+}
+
+absl::StatusOr<StoredMigration> Controller::SetBatchSize(const std::string& migration, const SizeRequest& request,
+                                                         const MutationContext& context) {
+  return Act(migration, Named(context, "SetBatchSize"), [&](const StoredMigration& current, absl::Time now) {
+    return migrationd::SetBatchSize(current.migration, context.caller, now, request);
+  });
+}
+
+// ---- Pause
+// --------------------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<Controller::PauseOutcome> Controller::Pause(const std::string& migration,
+                                                           std::optional<absl::Time> until, bool immediate,
+                                                           const MutationContext& context) {
+  auto intended =
+      Act(migration, Named(context, "Pause"),
+          [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+            MD_ASSIGN_OR_RETURN(VerbEffect effect, PauseMigration(current.migration, context.caller, now, until));
+            if (immediate) ExpectOwnerRow(effect);
+            return effect;
+          });
+  if (intended.status().code() == absl::StatusCode::kUnavailable) {
+    return absl::UnavailableError(absl::StrCat(std::string(intended.status().message()),
+                                               " Nothing was recorded. To hold all work without the control store: "
+                                               "SELECT migration_control.freeze('why') on the target."));
+  }
+  if (!intended.ok()) return intended.status();
+  if (context.validate_only) return PauseOutcome{*std::move(intended), std::nullopt};
+  scheduler_.Interrupt(intended->migration.id);
+  // A repeated request_id may find that somebody resumed it since: that is not to be undone.
+  if (!immediate || !IsPaused(intended->migration.state)) return PauseOutcome{*std::move(intended), std::nullopt};
+  return QuiesceNow(*intended, context);
+}
+
+absl::StatusOr<Controller::PauseOutcome> Controller::QuiesceNow(const StoredMigration& stored,
+                                                                const MutationContext& context) {
+  const absl::Time begun = clock_.Now();
+  const auto fenced = Fence(stored);
+  if (!fenced.ok()) return FenceFailure(stored, context, fenced.status());
+  const std::string how = absl::StrCat("fenced on the target, epoch ", fenced->checkpoint.claim.epoch, ", within ",
+                                       absl::ToInt64Milliseconds(clock_.Now() - begun), " ms");
+  auto paused =
+      ActOn(stored.migration.id, Continued(context, "Quiesce"), [&](const StoredMigration& current, absl::Time now) {
+        return AfterFence(current.migration, context.caller, now, how);
+      });
+  if (paused.status().code() == absl::StatusCode::kUnavailable) {
+    return absl::UnavailableError(absl::StrCat(
+        "The migration is fenced: nothing commits any more. But this could not be recorded, so it still shows ",
+        std::string(StateName(stored.migration.state)), "; call again. ", std::string(paused.status().message())));
+  }
+  if (!paused.ok()) return paused.status();
+  return PauseOutcome{*std::move(paused), fenced->quiesced_at};
+}
+
+absl::StatusOr<QuiesceResult> Controller::Fence(const StoredMigration& stored) {
+  const Migration& m = stored.migration;
+  MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
+  TakeOverRequest request;
+  request.migration = m.name;
+  MD_ASSIGN_OR_RETURN(request.control_id, store_.ControlId());
+  request.definition_digest = m.definition_digest;
+  request.store_epoch = stored.lease.has_value() ? stored.lease->epoch : 0;
+  request.may_create = m.fence != FenceState::kCreated || m.restart_from == RestartFrom::kStart;
+  request.adopt = m.restart_from == RestartFrom::kAdopt;
+  if (m.fence != FenceState::kCreated) {
+    // Nothing of ours may be there yet.
+    MD_RETURN_IF_ERROR(target->Open(/*may_create_identity=*/true).status());
+  }
+  return target->Revoke(request, options_.quiesce_timeout);
+}
+
+absl::Status Controller::FenceFailure(const StoredMigration& stored, const MutationContext& context,
+                                      const absl::Status& error) {
+  const Migration& m = stored.migration;
+  const std::string message(error.message());
+  const bool lost = error.code() == absl::StatusCode::kNotFound;
+  if (lost || error.code() == absl::StatusCode::kPermissionDenied) {
+    // Without our row no sub-batch of ours can commit; a person must look.
+    const char* code = lost ? kHaltCheckpointLost : kHaltForeignControl;
+    const auto halted = ActOn(m.id, Continued(context, "Halt"), [&](const StoredMigration& current, absl::Time now) {
+      return HaltMigration(current.migration, context.caller, now, code, message);
+    });
+    return absl::FailedPreconditionError(absl::StrCat(
+        code, ": ", message,
+        halted.ok() ? " The migration is HALTED; nothing of it can commit." : " Nothing of the migration can commit."));
+  }
+  const std::string explained =
+      absl::StrCat("The pause is recorded and the state is ", std::string(StateName(m.state)), ", but target \"",
+                   m.target, "\" could not be fenced, so what was in flight may still commit: ", message,
+                   " Call again, or hold all work there with SELECT migration_control.freeze('why').");
+  return absl::Status(
+      error.code() == absl::StatusCode::kUnavailable || error.code() == absl::StatusCode::kDeadlineExceeded
+          ? absl::StatusCode::kUnavailable
+          : error.code(),
+      explained);
+}
+
+// ---- Delete
+// -------------------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration, const MutationContext& context) {
+  const MutationContext named = Named(context, "Delete");
+  const std::string answer_key = absl::StrCat(context.request_id, "/", migration);
+  auto entry = Resolve(*board_.Get(), migration);
+  if (entry.status().code() == absl::StatusCode::kNotFound && !context.request_id.empty()) {
+    absl::MutexLock lock(&deleted_mutex_);
+    const auto known =
+        std::find_if(deleted_.begin(), deleted_.end(), [&](const auto& answer) { return answer.first == answer_key; });
+    if (known != deleted_.end()) return known->second;
+  }
+  if (!entry.ok()) return entry.status();
+  const MigrationId id = entry->stored.migration.id;
+
+  // Checked in full before the target is touched.
+  MutationContext check = named;
+  check.request_id.clear();
+  check.validate_only = true;
+  MD_ASSIGN_OR_RETURN(const StoredMigration current,
+                      ActOn(id, check, [&](const StoredMigration& stored, absl::Time now) {
+                        return DeleteMigration(stored.migration, context.caller, now);
+                      }));
+  if (context.validate_only) return current;
+  MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
+  MD_ASSIGN_OR_RETURN(const auto target, FindTarget(current.migration.target));
+  MD_RETURN_IF_ERROR(target->Open(/*may_create_identity=*/current.migration.fence == FenceState::kNone).status());
+  MD_RETURN_IF_ERROR(target->Forget(current.migration.name, control_id));
+  MD_ASSIGN_OR_RETURN(const StoredMigration deleted, store_.Delete(id, named));
+  board_.Remove(id);
+  scheduler_.Wake();
+  if (!context.request_id.empty()) {
+    absl::MutexLock lock(&deleted_mutex_);
+    deleted_.emplace_back(answer_key, deleted);
+    if (deleted_.size() > kDeletedAnswersKept) deleted_.pop_front();
+  }
+  return deleted;
+}
+
+// ---- Freeze
+// -------------------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<FreezeRecord> Controller::Freeze(const FreezeRecord& freeze, const MutationContext& context) {
+  if (!freeze.target.empty() && targets_.count(freeze.target) == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("target: there is no target \"", freeze.target,
+                                                   "\"; expected one of ", KnownTargets(), ", or nothing for all."));
+  }
+  FreezeRecord asked = freeze;
+  asked.actor = context.caller.actor;
+  if (asked.reason.empty()) asked.reason = context.caller.reason;
+  MD_ASSIGN_OR_RETURN(const FreezeRecord frozen, store_.Freeze(asked, Named(context, "Freeze")));
+  if (context.validate_only) return frozen;
+  board_.Edit([&](BoardSnapshot& snapshot) {
+    std::erase_if(snapshot.freezes, [&](const FreezeRecord& known) { return known.target == frozen.target; });
+    snapshot.freezes.push_back(frozen);
+  });
+  scheduler_.Wake();
+  return frozen;
+}
+
+absl::StatusOr<FreezeRecord> Controller::Unfreeze(const std::string& target, const MutationContext& context) {
+  MD_ASSIGN_OR_RETURN(const FreezeRecord ended, store_.Unfreeze(target, Named(context, "Unfreeze")));
+  if (context.validate_only) return ended;
+  board_.Edit([&](BoardSnapshot& snapshot) {
+    std::erase_if(snapshot.freezes, [&](const FreezeRecord& known) { return known.target == target; });
+  });
+  scheduler_.Wake();
+  return ended;
+}
+
+// ---- history and targets
+// ------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<JobPage> Controller::ListJobs(const std::string& migration, std::int64_t before, int limit) {
+  MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*board_.Get(), migration));
+  return store_.ListJobs(entry.stored.migration.id, before, limit);
+}
+
+absl::StatusOr<EventPage> Controller::ListEvents(const std::string& migration, const std::vector<std::string>& kinds,
+                                                 std::int64_t before, int limit) {
+  if (migration.empty()) return store_.ListEvents(std::nullopt, kinds, before, limit);
+  MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*board_.Get(), migration));
+  return store_.ListEvents(entry.stored.migration.id, kinds, before, limit);
+}
+
+absl::StatusOr<std::shared_ptr<Target>> Controller::FindTarget(const std::string& name) const {
+  const auto found = targets_.find(name);
+  if (found != targets_.end()) return found->second;
+  return absl::UnavailableError(absl::StrCat("Target \"", name, "\" is not configured in this process, which has ",
+                                             KnownTargets(), "; add --target ", name, "=URL."));
+}
+
+std::string Controller::KnownTargets() const {
+  if (targets_.empty()) return "none";
+  return absl::StrJoin(targets_, ", ", [](std::string* out, const auto& named) { out->append(named.first); });
+}
+
+}  // namespace migrationd

@@ -1,0 +1,350 @@
+#include "server/rpc/proto_convert.h"
+
+#include "absl/strings/str_cat.h"
+#include "migrations/model/progress.h"
+#include "migrations/model/verbs.h"
+#include "server/rpc/grpc_status.h"
+
+namespace migrationd {
+namespace {
+
+namespace v1 = migrationcontrol::v1;
+
+// Sets a Timestamp field; leaves it out when there is no time.
+template <typename Message>
+void SetTime(absl::Time time, Message& message, google::protobuf::Timestamp* (Message::*field)()) {
+  if (const auto stamp = ToTimestamp(time); stamp.has_value()) *(message.*field)() = *stamp;
+}
+
+absl::Time TimeOr(const std::optional<absl::Time>& time) { return time.value_or(absl::InfinitePast()); }
+
+void SetDuration(absl::Duration duration, google::protobuf::Duration* out) {
+  const std::int64_t seconds = absl::IDivDuration(duration, absl::Seconds(1), &duration);
+  out->set_seconds(seconds);
+  out->set_nanos(static_cast<std::int32_t>(absl::ToInt64Nanoseconds(duration)));
+}
+
+absl::Duration FromDuration(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+v1::EtaState ToProto(EtaState state) {
+  switch (state) {
+    case EtaState::kMeasuring:
+      return v1::ETA_STATE_MEASURING;
+    case EtaState::kReady:
+      return v1::ETA_STATE_READY;
+    case EtaState::kStalled:
+      return v1::ETA_STATE_STALLED;
+    case EtaState::kBlocked:
+      return v1::ETA_STATE_BLOCKED;
+    case EtaState::kDue:
+      return v1::ETA_STATE_DUE;
+    case EtaState::kUnknown:
+      return v1::ETA_STATE_UNKNOWN;
+  }
+  return v1::ETA_STATE_UNSPECIFIED;
+}
+
+void FillIntent(const Intent& intent, v1::Intent& out) {
+  out.set_state(ToProto(intent.state));
+  out.set_actor(intent.actor);
+  out.set_reason(intent.reason);
+  SetTime(intent.since, out, &v1::Intent::mutable_since);
+  SetTime(TimeOr(intent.until), out, &v1::Intent::mutable_until);
+}
+
+// A hold says why a PENDING or RUNNING migration is not working; in other states the state itself says it.
+void FillHold(const Migration& m, v1::Hold& out) {
+  const bool applies = m.state == State::kPending || m.state == State::kRunning;
+  out.set_kind(applies ? ToProto(m.hold.kind) : v1::HOLD_KIND_NONE);
+  if (!applies || m.hold.kind == HoldKind::kNone) return;
+  out.set_reason(m.hold.reason);
+  SetTime(TimeOr(m.hold.since), out, &v1::Hold::mutable_since);
+  SetTime(TimeOr(m.hold.until), out, &v1::Hold::mutable_until);
+}
+
+void FillSizes(const Migration& m, absl::Time now, v1::Migration& out) {
+  const Sizes sizes = EffectiveSizes(m, now);
+  out.set_batch_size(sizes.batch_size);
+  // The one in use while it works, its ceiling otherwise.
+  out.set_sub_batch_size(m.progress.sub_batch_size > 0 ? m.progress.sub_batch_size : sizes.sub_batch_size);
+  out.set_max_batch_size(sizes.max_batch_size);
+  if (!m.size_override.has_value() || (m.size_override->until.has_value() && *m.size_override->until <= now)) return;
+  v1::BatchSizeOverride& size_override = *out.mutable_batch_size_override();
+  size_override.set_value(m.size_override->batch_size);
+  size_override.set_author(m.size_override->author);
+  SetTime(TimeOr(m.size_override->until), size_override, &v1::BatchSizeOverride::mutable_until);
+}
+
+v1::Outlook OutlookOf(const Migration& m, const ProgressView& view, std::optional<absl::Time> deadline,
+                      absl::Time now) {
+  if (!deadline.has_value()) return v1::OUTLOOK_NONE;
+  const absl::Time end = m.finished_at.value_or(now);
+  if (end > *deadline) return v1::OUTLOOK_MISSED;
+  if (m.state == State::kCompleted) return v1::OUTLOOK_ON_TRACK;
+  if (!view.eta.has_value()) return v1::OUTLOOK_UNSPECIFIED;  // not known yet
+  return *view.eta <= *deadline ? v1::OUTLOOK_ON_TRACK : v1::OUTLOOK_AT_RISK;
+}
+
+void FillProgress(const StoredMigration& stored, absl::Time now, v1::Progress& out) {
+  const Migration& m = stored.migration;
+  const ProgressView view = ViewProgress(m, now);
+  out.set_rows_done(m.progress.rows_done);
+  out.set_rows_estimated(m.progress.rows_estimated);
+  out.set_fraction(view.fraction);
+  out.set_method(view.method);
+  out.set_rows_per_second(m.progress.rows_per_second);
+  out.set_rows_per_second_average(view.rows_per_second_average);
+  out.set_batches_done(m.progress.batches_done);
+  SetTime(TimeOr(view.eta), out, &v1::Progress::mutable_eta);
+  out.set_eta_state(ToProto(view.eta_state));
+  std::optional<absl::Time> deadline;
+  const auto& pace = stored.definition->pace();
+  if (pace.has_finish_within() && m.started_at.has_value())
+    deadline = *m.started_at + FromDuration(pace.finish_within());
+  SetTime(TimeOr(deadline), out, &v1::Progress::mutable_deadline);
+  out.set_outlook(OutlookOf(m, view, deadline, now));
+}
+
+void FillSteps(const StoredMigration& stored, v1::Migration& out) {
+  const Migration& m = stored.migration;
+  // A pass begins only after all of `prepare` was recorded on the target.
+  const bool prepared = m.progress.pass > 0 || m.state == State::kCompleted;
+  const auto add = [&out](const std::string& name, bool done) {
+    v1::Step& step = *out.add_steps();
+    step.set_name(name);
+    step.set_done(done);
+  };
+  for (int i = 0; i < stored.definition->prepare_size(); ++i) add(absl::StrCat("prepare[", i, "]"), prepared);
+  for (int i = 0; i < stored.definition->cleanup().statements_size(); ++i) {
+    add(absl::StrCat("cleanup.statements[", i, "]"), m.cleaned_up);
+  }
+}
+
+void FillWork(const StoredMigration& stored, const LiveWork& live, v1::Migration& out) {
+  const Migration& m = stored.migration;
+  for (const LiveWork::Backend& backend : live.backends) {
+    v1::Backend& added = *out.add_backends();
+    added.set_pid(backend.pid);
+    added.set_lane(backend.lane);
+  }
+  if (stored.lease.has_value()) {
+    out.set_epoch(stored.lease->epoch);
+    if (stored.lease->live) out.set_owner(stored.lease->owner);
+  }
+  for (const LaneProgress& lane : m.progress.lanes) {
+    v1::Lane& added = *out.add_lanes();
+    added.set_lane(lane.lane);
+    added.mutable_cursor()->Assign(lane.cursor.begin(), lane.cursor.end());
+    added.mutable_upper_bound()->Assign(lane.upper_bound.begin(), lane.upper_bound.end());
+    added.set_rows_done(lane.rows);
+  }
+  if (m.progress.last_error.has_value()) {
+    v1::LastError& error = *out.mutable_last_error();
+    error.set_sqlstate(m.progress.last_error->sqlstate);
+    error.set_message(m.progress.last_error->message);
+    SetTime(m.progress.last_error->at, error, &v1::LastError::mutable_at);
+  }
+  v1::TimeAccount& time = *out.mutable_time();
+  SetDuration(m.progress.working, time.mutable_working());
+  const auto blocked = m.progress.hold_seconds.find(std::string(HoldKindName(HoldKind::kBlocked)));
+  SetDuration(blocked == m.progress.hold_seconds.end() ? absl::ZeroDuration() : absl::Seconds(blocked->second),
+              time.mutable_lock_wait());
+  time.mutable_holds()->insert(m.progress.hold_seconds.begin(), m.progress.hold_seconds.end());
+}
+
+void FillPace(const migrationcontrol::v1::MigrationDefinition& definition, v1::MigrationPace& out) {
+  *out.mutable_interval() = definition.pace().interval();
+  out.set_max_rows_per_second(definition.pace().max_rows_per_second());
+  out.set_lanes(definition.pace().lanes());
+  *out.mutable_windows() = definition.pace().windows();
+}
+
+}  // namespace
+
+ConvertTimes TimesOf(const BoardSnapshot& snapshot, absl::Time process_now) {
+  const absl::Time now = snapshot.DatabaseTime(process_now);
+  return {.as_of = snapshot.store_reachable ? now : snapshot.as_of, .now = now};
+}
+
+v1::State ToProto(State state) {
+  switch (state) {
+    case State::kPending:
+      return v1::STATE_PENDING;
+    case State::kRunning:
+      return v1::STATE_RUNNING;
+    case State::kPausing:
+      return v1::STATE_PAUSING;
+    case State::kPaused:
+      return v1::STATE_PAUSED;
+    case State::kHalted:
+      return v1::STATE_HALTED;
+    case State::kCancelling:
+      return v1::STATE_CANCELLING;
+    case State::kCancelled:
+      return v1::STATE_CANCELLED;
+    case State::kCompleted:
+      return v1::STATE_COMPLETED;
+  }
+  return v1::STATE_UNSPECIFIED;
+}
+
+v1::Phase ToProto(Phase phase) {
+  switch (phase) {
+    case Phase::kPrepare:
+      return v1::PHASE_PREPARE;
+    case Phase::kExecute:
+      return v1::PHASE_EXECUTE;
+    case Phase::kVerify:
+      return v1::PHASE_VERIFY;
+    case Phase::kCleanup:
+      return v1::PHASE_CLEANUP;
+  }
+  return v1::PHASE_UNSPECIFIED;
+}
+
+v1::HoldKind ToProto(HoldKind kind) {
+  switch (kind) {
+    case HoldKind::kNone:
+      return v1::HOLD_KIND_NONE;
+    case HoldKind::kThrottled:
+      return v1::HOLD_KIND_THROTTLED;
+    case HoldKind::kBlocked:
+      return v1::HOLD_KIND_BLOCKED;
+    case HoldKind::kOutOfWindow:
+      return v1::HOLD_KIND_OUT_OF_WINDOW;
+    case HoldKind::kBackoff:
+      return v1::HOLD_KIND_BACKOFF;
+    case HoldKind::kWaitingTurn:
+      return v1::HOLD_KIND_WAITING_TURN;
+    case HoldKind::kNeedsStart:
+      return v1::HOLD_KIND_NEEDS_START;
+    case HoldKind::kPreflight:
+      return v1::HOLD_KIND_PREFLIGHT;
+    case HoldKind::kSkipped:
+      return v1::HOLD_KIND_SKIPPED;
+    case HoldKind::kNoOwner:
+      return v1::HOLD_KIND_NO_OWNER;
+    case HoldKind::kFrozen:
+      return v1::HOLD_KIND_FROZEN;
+  }
+  return v1::HOLD_KIND_UNSPECIFIED;
+}
+
+absl::StatusOr<State> FromProto(v1::State state) {
+  for (const State known : kAllStates) {
+    if (ToProto(known) == state) return known;
+  }
+  return FieldError("states",
+                    absl::StrCat(static_cast<int>(state), " is no state; expected STATE_PENDING to STATE_COMPLETED."));
+}
+
+v1::Migration ToProto(const StoredMigration& stored, const LiveWork& live, const ConvertTimes& times) {
+  const Migration& m = stored.migration;
+  v1::Migration out;
+  out.set_summary(SummaryLine(m, times.now));
+  out.set_name(m.name);
+  out.set_version(m.version);
+  out.set_target(m.target);
+  out.set_state(ToProto(m.state));
+  out.set_phase(ToProto(m.progress.phase));
+  FillIntent(m.intent, *out.mutable_intent());
+  FillHold(m, *out.mutable_hold());
+  if (m.halt.has_value()) {
+    out.mutable_halt()->set_code(m.halt->code);
+    out.mutable_halt()->set_message(m.halt->message);
+    SetTime(m.halt->since, *out.mutable_halt(), &v1::Halt::mutable_since);
+  }
+  out.set_revision(m.revision);
+  SetTime(times.as_of, out, &v1::Migration::mutable_as_of);
+  FillWork(stored, live, out);
+  FillSizes(m, times.now, out);
+  FillPace(*stored.definition, *out.mutable_pace());
+  FillProgress(stored, times.now, *out.mutable_progress());
+  FillSteps(stored, out);
+  out.set_attempts(m.progress.attempts);
+  out.set_max_attempts(stored.definition->retry().max_attempts());
+  out.set_failed_ranges(m.progress.failed_ranges);
+  out.set_unchanged_rows(m.progress.unchanged_rows);
+  out.set_accepted_rows(m.accepted_rows);
+  out.set_regressed_rows(m.regressed_rows);
+  SetTime(m.created_at, out, &v1::Migration::mutable_created_at);
+  SetTime(TimeOr(m.started_at), out, &v1::Migration::mutable_started_at);
+  SetTime(TimeOr(m.finished_at), out, &v1::Migration::mutable_finished_at);
+  // The kinds and checkpoints that promise less are refused by this version.
+  out.set_guarantee(v1::GUARANTEE_EXACTLY_ONCE);
+  out.set_definition_digest(m.definition_digest);
+  out.set_definition_changed(m.definition_changed());
+  out.mutable_labels()->insert(m.labels.begin(), m.labels.end());
+  out.set_hint(HintLine(m));
+  return out;
+}
+
+v1::Event ToProto(const EventRecord& event) {
+  v1::Event out;
+  out.set_sequence(event.sequence);
+  out.set_target(event.target);
+  out.set_migration(event.migration);
+  SetTime(event.at, out, &v1::Event::mutable_at);
+  out.set_kind(event.kind);
+  out.set_actor(event.actor);
+  out.set_request_id(event.request_id);
+  out.set_from(event.from);
+  out.set_to(event.to);
+  out.set_reason(event.reason);
+  return out;
+}
+
+v1::Job ToProto(const JobRecord& job) {
+  v1::Job out;
+  out.set_id(job.id);
+  out.set_lane(job.lane);
+  out.set_pass(job.pass);
+  out.mutable_lower()->Assign(job.lower.begin(), job.lower.end());
+  out.mutable_upper()->Assign(job.upper.begin(), job.upper.end());
+  out.set_rows(job.rows);
+  out.set_sub_batches(job.sub_batches);
+  out.set_batch_size(job.batch_size);
+  out.set_sub_batch_size(job.sub_batch_size);
+  SetTime(job.started_at, out, &v1::Job::mutable_started_at);
+  SetTime(job.finished_at, out, &v1::Job::mutable_finished_at);
+  SetDuration(job.working, out.mutable_working());
+  out.set_outcome(job.outcome);
+  out.set_sqlstate(job.sqlstate);
+  out.set_message(job.message);
+  out.set_epoch(job.epoch);
+  return out;
+}
+
+v1::FreezeInfo ToProto(const FreezeRecord& freeze) {
+  v1::FreezeInfo out;
+  out.set_target(freeze.target);
+  out.set_actor(freeze.actor);
+  out.set_reason(freeze.reason);
+  SetTime(freeze.since, out, &v1::FreezeInfo::mutable_since);
+  SetTime(TimeOr(freeze.until), out, &v1::FreezeInfo::mutable_until);
+  return out;
+}
+
+std::optional<google::protobuf::Timestamp> ToTimestamp(absl::Time time) {
+  if (time == absl::InfinitePast() || time == absl::InfiniteFuture()) return std::nullopt;
+  google::protobuf::Timestamp stamp;
+  const std::int64_t seconds = absl::ToUnixSeconds(time);
+  stamp.set_seconds(seconds);
+  stamp.set_nanos(static_cast<std::int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+  return stamp;
+}
+
+absl::StatusOr<absl::Time> FromTimestamp(const google::protobuf::Timestamp& timestamp, const std::string& field) {
+  // 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, as google.protobuf.Timestamp itself says.
+  constexpr std::int64_t kFirst = -62'135'596'800;
+  constexpr std::int64_t kLast = 253'402'300'799;
+  if (timestamp.seconds() < kFirst || timestamp.seconds() > kLast || timestamp.nanos() < 0 ||
+      timestamp.nanos() > 999'999'999) {
+    return FieldError(field, "is no valid timestamp; expected a time in the years 1 to 9999.");
+  }
+  return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
+}
+
+}  // namespace migrationd

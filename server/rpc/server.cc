@@ -1,0 +1,146 @@
+#include "server/rpc/server.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "grpc/health/v1/health.pb.h"
+#include "grpcpp/ext/channelz_service_plugin.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "migrations/model/status_macros.h"
+#include "server/rpc/listen_address.h"
+
+namespace migrationd {
+namespace {
+
+constexpr int kRecentEvents = 10;
+
+// Health, reflection and channelz are plug-ins of every server that is built after this.
+void RegisterPlugins() {
+  static const bool registered = [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::channelz::experimental::InitChannelzService();
+    // The health service is gRPC's own and comes without a descriptor; naming it links the one that reflection shows.
+    grpc::health::v1::HealthCheckRequest::descriptor();
+    return true;
+  }();
+  static_cast<void>(registered);
+}
+
+std::string NewBootId() {
+  absl::BitGen random;
+  return absl::StrFormat("%016x", absl::Uniform<std::uint64_t>(random));
+}
+
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(
+      std::clamp<std::int64_t>(absl::ToInt64Milliseconds(duration), 1, std::numeric_limits<int>::max()));
+}
+
+void ApplyLimits(const RpcServerOptions& options, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(options.receive_bytes_max);
+  builder.SetResourceQuota(grpc::ResourceQuota("migrationd").Resize(options.buffer_bytes_max));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.concurrent_streams_max);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Milliseconds(options.handshake_timeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive_time));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(options.keepalive_timeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             Milliseconds(options.ping_interval_min));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(options.connection_idle_max));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(options.connection_age_max));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Milliseconds(options.connection_age_grace));
+  // Two servers that are given one port by mistake would share its connections in silence.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+}
+
+RecentEvents::Fetch FetchFrom(Controller& controller) {
+  return [&controller](const std::string& full_name) -> absl::StatusOr<RecentEvents::Events> {
+    MD_ASSIGN_OR_RETURN(EventPage page, controller.ListEvents(full_name, {}, /*before=*/0, kRecentEvents));
+    return std::move(page.events);
+  };
+}
+
+}  // namespace
+
+RpcServer::RpcServer(RpcServerOptions options, Controller& controller, Board& board, Clock& clock)
+    : options_(std::move(options)),
+      board_(board),
+      executor_(options_.workers, options_.queue),
+      urgent_(options_.urgent_workers, options_.urgent_queue),
+      recent_events_(FetchFrom(controller), clock),
+      watches_(options_.watch, board, clock, NewBootId()),
+      service_({.controller = controller,
+                .board = board,
+                .clock = clock,
+                .executor = executor_,
+                .urgent = urgent_,
+                .recent_events = recent_events_,
+                .watches = watches_,
+                .anonymous_role = options_.anonymous_role}) {}
+
+RpcServer::~RpcServer() { Shutdown(absl::ZeroDuration()); }
+
+absl::Status RpcServer::Start() {
+  MD_RETURN_IF_ERROR(CheckListenAddress(options_.listen));
+  RegisterPlugins();
+  grpc::ServerBuilder builder;
+  ApplyLimits(options_, builder);
+  int port = 0;
+  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&service_);
+  server_ = builder.BuildAndStart();
+  const bool is_unix = absl::StartsWith(options_.listen, "unix:");
+  if (server_ == nullptr || port == 0) {
+    server_.reset();
+    return ExplainBindFailure(options_.listen);
+  }
+  port_ = is_unix ? 0 : port;
+  listener_ = board_.AddListener([this] { UpdateHealth(); });
+  UpdateHealth();
+  return absl::OkStatus();
+}
+
+void RpcServer::UpdateHealth() {
+  // One at a time, each with the newest snapshot, so that the last call tells the latest.
+  absl::MutexLock lock(&health_mutex_);
+  const auto snapshot = board_.Get();
+  const bool serving = serving_allowed_ && snapshot->loaded && snapshot->store_reachable;
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  health->SetServingStatus(serving);
+  health->SetServingStatus(migrationcontrol::v1::MigrationControl::service_full_name(), serving);
+}
+
+void RpcServer::SetServing(bool allowed) {
+  {
+    absl::MutexLock lock(&health_mutex_);
+    serving_allowed_ = allowed;
+  }
+  if (server_ != nullptr) UpdateHealth();
+}
+
+void RpcServer::Shutdown(absl::Duration deadline) {
+  if (server_ == nullptr) return;
+  board_.RemoveListener(listener_);
+  SetServing(false);
+  watches_.Stop();
+  recent_events_.Stop();
+  // Before the server waits for its calls: what is queued is answered instead of done.
+  executor_.Close();
+  urgent_.Close();
+  server_->Shutdown(
+      gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(Milliseconds(deadline), GPR_TIMESPAN)));
+  executor_.Stop();
+  urgent_.Stop();
+  server_.reset();
+}
+
+}  // namespace migrationd

@@ -1,0 +1,119 @@
+#include "server/rpc/watch_hub.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "migrations/model/status_macros.h"
+#include "server/rpc/grpc_status.h"
+#include "server/rpc/watch_stream.h"
+
+namespace migrationd {
+namespace {
+
+namespace v1 = migrationcontrol::v1;
+
+// A call that is over before it began.
+class RefusedStream : public WatchHub::Reactor {
+ public:
+  explicit RefusedStream(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+absl::Status Stopping() {
+  return WithReason(absl::UnavailableError("The server is stopping; watch again with the last resume_token."),
+                    kReasonStopping);
+}
+
+absl::StatusOr<WatchFilter> FilterOf(const v1::WatchRequest& request, const BoardSnapshot& snapshot) {
+  WatchFilter filter;
+  filter.target = request.target();
+  filter.labels = {request.labels().begin(), request.labels().end()};
+  if (request.migration().empty()) return filter;
+  MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(snapshot, request.migration()));
+  filter.id = entry.stored.migration.id;
+  filter.full_name = absl::StrCat(entry.stored.migration.target, "/", entry.stored.migration.name);
+  return filter;
+}
+
+}  // namespace
+
+WatchHub::WatchHub(WatchHubOptions options, Board& board, Clock& clock, std::string boot_id)
+    : options_(options), board_(board), clock_(clock), boot_id_(std::move(boot_id)) {
+  listener_ = board_.AddListener([this] { Wake(); });
+  thread_ = std::thread([this] { Run(); });
+}
+
+WatchHub::~WatchHub() { Stop(); }
+
+WatchHub::Reactor* WatchHub::Refuse(const absl::Status& status, const std::string& subject) {
+  return new RefusedStream(ToGrpcStatus(status, subject));
+}
+
+WatchHub::Reactor* WatchHub::Open(const v1::WatchRequest& request) {
+  const auto refuse = [&](const absl::Status& status) { return Refuse(status, request.migration()); };
+  auto filter = FilterOf(request, *board_.Get());
+  if (!filter.ok()) return refuse(filter.status());
+  const auto seen = ParseResumeToken(request.resume_token(), boot_id_);
+  if (!seen.ok()) return refuse(seen.status());
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return refuse(Stopping());
+  if (streams_.size() >= options_.streams_max) {
+    return refuse(WithReason(
+        absl::ResourceExhaustedError(absl::StrCat(
+            "There are ", streams_.size(), " watches already, which is the limit; try again later, or use List.")),
+        kReasonTooManyWatches));
+  }
+  streams_.push_back(new WatchStream(
+      *this, WatchState(*std::move(filter), *seen, boot_id_, options_.migrations_per_message), clock_.Now()));
+  woken_ = true;
+  return streams_.back();
+}
+
+void WatchHub::Wake() {
+  absl::MutexLock lock(&mutex_);
+  woken_ = true;
+}
+
+void WatchHub::Run() {
+  const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return woken_ || stopping_; };
+  absl::Time next_heartbeat = absl::InfiniteFuture();
+  while (true) {
+    std::vector<WatchStream*> open;
+    std::vector<WatchStream*> over;
+    bool stopping = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.AwaitWithTimeout(absl::Condition(&ready), next_heartbeat - clock_.Now());
+      woken_ = false;
+      stopping = stopping_;
+      const auto first_over = std::stable_partition(
+          streams_.begin(), streams_.end(), [&](const WatchStream* stream) { return !stopping && !stream->over(); });
+      over.assign(first_over, streams_.end());
+      streams_.erase(first_over, streams_.end());
+      open = streams_;
+    }
+    // Without the lock: gRPC may call back from within.
+    for (WatchStream* stream : over) {
+      stream->Finish(stopping ? ToGrpcStatus(Stopping(), "")
+                              : grpc::Status(grpc::StatusCode::CANCELLED, "The client went away."));
+    }
+    if (stopping) return;
+    const auto snapshot = board_.Get();
+    const absl::Time now = clock_.Now();
+    next_heartbeat = absl::InfiniteFuture();
+    for (WatchStream* stream : open)
+      next_heartbeat = std::min(next_heartbeat, stream->Advance(*snapshot, now, options_.heartbeat));
+  }
+}
+
+void WatchHub::Stop() {
+  board_.RemoveListener(listener_);
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace migrationd

@@ -1,0 +1,35 @@
+# Installs the development component below WORK, builds the consumer with find_package and again with pkg-config, and runs both.
+file(REMOVE_RECURSE ${WORK})
+set(prefix ${WORK}/prefix)
+set(flags "")
+if(SANITIZE)
+  set(flags -fsanitize=${SANITIZE})
+endif()
+
+function(run)
+  execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE out ERROR_VARIABLE out RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGN " " command)
+    message(FATAL_ERROR "${command}: ${result}\n${out}")
+  endif()
+  set(output "${out}" PARENT_SCOPE)
+endfunction()
+
+function(expect_unavailable program)
+  run(${program})
+  if(NOT output STREQUAL "UNAVAILABLE\n")
+    message(FATAL_ERROR "${program} printed: ${output}")
+  endif()
+endfunction()
+
+run(${CMAKE_COMMAND} --install ${BUILD} --component development --prefix ${prefix})
+run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/build -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CXX_COMPILER=${COMPILER}
+    -DCMAKE_CXX_FLAGS=${flags})
+run(${CMAKE_COMMAND} --build ${WORK}/build)
+expect_unavailable(${WORK}/build/consumer)
+
+set(ENV{PKG_CONFIG_PATH} ${prefix}/${LIBDIR}/pkgconfig)
+run(pkg-config --cflags --libs migrationcontrol)
+separate_arguments(pkg_flags UNIX_COMMAND "${output}")
+run(${COMPILER} -std=c++17 ${flags} ${SOURCE}/main.cc -o ${WORK}/consumer ${pkg_flags})
+expect_unavailable(${WORK}/consumer)

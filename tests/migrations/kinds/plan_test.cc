@@ -1,0 +1,222 @@
+// Plans without a database: the exact SQL, and every refusal.
+#include "migrations/kinds/plan.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "migrations/definition/definition.h"
+#include "migrations/kinds/identifiers.h"
+#include "tests/migrations/kinds/table_of.h"
+#include "tests/support/status_matchers.h"
+
+namespace migrationd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Code = absl::StatusCode;
+
+constexpr char kWithWhere[] = R"yaml(
+sql_batch:
+  table: public.builds
+  alias: b
+  where: b.stage IS NULL -- to do
+  statement: UPDATE builds AS b SET stage = {{param.stage}} WHERE {{batch}}
+parameters: [{name: stage, type: text, default: new}]
+)yaml";
+
+TEST(SqlBatchPlan, ForABigintKeyIsExactlyThis) {
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan,
+                          PlanOf(kWithWhere, FactsOf("builds", {{"id", "bigint"}, {"stage", "text"}}, {"id"})));
+  EXPECT_EQ(plan.alias, "b");
+  EXPECT_EQ(plan.table_oid, 4711);
+  EXPECT_THAT(plan.key, ElementsAre("id"));
+  EXPECT_THAT(plan.key_types, ElementsAre(KeyType::kBigint));
+  EXPECT_THAT(plan.key_casts, ElementsAre("bigint"));
+  EXPECT_TRUE(plan.has_where);
+  EXPECT_THAT(plan.parameter_types, ElementsAre("text"));
+  EXPECT_THAT(plan.parameter_values, ElementsAre("new"));
+  EXPECT_EQ(plan.search_path, R"("pg_catalog", "public", "pg_temp")");
+
+  const std::string range = R"("b"."id" > $1::bigint AND "b"."id" <= $2::bigint)";
+  const std::string first = R"("b"."id" >= $1::bigint AND "b"."id" <= $2::bigint)";
+  const std::string not_recorded =
+      R"(NOT EXISTS (SELECT FROM migration_control.failed_range f WHERE f.migration = 'backfill')"
+      R"( AND f.key = ARRAY["b"."id"::text]))";
+  EXPECT_EQ(RangePredicate(plan, false), range);
+  EXPECT_EQ(RangePredicate(plan, true), first);
+  const std::string update = "UPDATE builds AS b SET stage = $3::text WHERE (";
+  EXPECT_EQ(plan.work, update + range + " AND (b.stage IS NULL))");
+  EXPECT_EQ(plan.work_first, update + first + " AND (b.stage IS NULL))");
+  EXPECT_EQ(plan.verify_work, update + range + " AND (b.stage IS NULL) AND " + not_recorded + ")");
+  EXPECT_EQ(plan.verify_work_first, update + first + " AND (b.stage IS NULL) AND " + not_recorded + ")");
+  const std::string from = R"( FROM "public"."builds" AS "b" WHERE )";
+  // The parameter stands in the statement only, so it is mentioned for its type.
+  const std::string mention = " AND ($3::text IS NULL OR TRUE)";
+  EXPECT_EQ(plan.count_matching, "SELECT count(*)" + from + range + " AND (b.stage IS NULL)" + mention);
+  EXPECT_EQ(plan.count_verify_first,
+            "SELECT count(*)" + from + first + " AND (b.stage IS NULL) AND " + not_recorded + mention);
+  EXPECT_EQ(plan.select_unchanged,
+            R"(SELECT ARRAY["b"."id"::text])" + from + range + " AND (b.stage IS NULL) AND " + not_recorded + mention);
+  EXPECT_EQ(plan.next_bound,
+            R"(SELECT "b"."id"::text)" + from + range + R"( ORDER BY "b"."id" OFFSET $3::bigint - 1 LIMIT 1)");
+  EXPECT_EQ(plan.next_bound_first,
+            R"(SELECT "b"."id"::text)" + from + first + R"( ORDER BY "b"."id" OFFSET $3::bigint - 1 LIMIT 1)");
+  EXPECT_THAT(plan.prepare, IsEmpty());
+  EXPECT_THAT(plan.cleanup, IsEmpty());
+}
+
+TEST(SqlBatchPlan, ForACompositeKeyComparesRows) {
+  MD_ASSERT_OK_AND_ASSIGN(
+      const MigrationPlan plan,
+      PlanOf("sql_batch: {table: t, key: [a, b], statement: 'UPDATE t SET n = 1 WHERE {{batch}}'}\n",
+             FactsOf("t", {{"a", "integer"}, {"b", "character varying(20)"}, {"n", "integer"}}, {"a", "b"})));
+  // Without the length: a cast to it would cut a bound.
+  EXPECT_THAT(plan.key_casts, ElementsAre("integer", "text"));
+  EXPECT_EQ(RangePredicate(plan, false),
+            R"(("t"."a", "t"."b") > ($1::integer, $2::text) AND ("t"."a", "t"."b") <= ($3::integer, $4::text))");
+  EXPECT_EQ(plan.next_bound, R"(SELECT "t"."a"::text, "t"."b"::text FROM "public"."t" AS "t" WHERE )" +
+                                 RangePredicate(plan, false) +
+                                 R"( ORDER BY "t"."a", "t"."b" OFFSET $5::bigint - 1 LIMIT 1)");
+  EXPECT_FALSE(plan.has_where);
+  EXPECT_EQ(plan.count_matching, "");
+  EXPECT_EQ(plan.select_unchanged, "");
+  EXPECT_EQ(plan.work, "UPDATE t SET n = 1 WHERE (" + RangePredicate(plan, false) + ")");
+}
+
+TEST(SqlBatchPlan, ForAUuidKeyAndQuotedNames) {
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan,
+                          PlanOf("sql_batch: {table: '\"Odd \"\"T\"', alias: f, key: ['Odd \"Id'], statement: 'DELETE "
+                                 "FROM \"Odd \"\"T\" f WHERE {{batch}}'}\n",
+                                 FactsOf("Odd \"T", {{"Odd \"Id", "uuid"}}, {"Odd \"Id"})));
+  EXPECT_EQ(RangePredicate(plan, false), R"("f"."Odd ""Id" > $1::uuid AND "f"."Odd ""Id" <= $2::uuid)");
+  // The table's alias f must not be hidden by the one of failed_range.
+  EXPECT_THAT(plan.verify_work, HasSubstr("failed_range ff WHERE ff.migration"));
+}
+
+TEST(SqlBatchPlan, BoundsAreNormalizedAndChecked) {
+  const auto facts = FactsOf("t", {{"id", "integer"}}, {"id"});
+  const std::string head = "sql_batch: {table: t, statement: 'DELETE FROM t WHERE {{batch}}', ";
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan, PlanOf(head + "min_key: ['007'], max_key: [10]}\n", facts));
+  EXPECT_THAT(plan.min_key, ElementsAre("7"));
+  EXPECT_THAT(plan.max_key, ElementsAre("10"));
+  EXPECT_THAT(PlanOf(head + "min_key: [x]}\n", facts),
+              StatusIs(Code::kInvalidArgument, HasSubstr("sql_batch.min_key: ")));
+  EXPECT_THAT(PlanOf(head + "max_key: [1, 2]}\n", facts),
+              StatusIs(Code::kInvalidArgument, HasSubstr("sql_batch.max_key: ")));
+  EXPECT_THAT(PlanOf(head + "min_key: [10], max_key: [9]}\n", facts),
+              StatusIs(Code::kInvalidArgument, HasSubstr("(10) is above max_key (9)")));
+}
+
+TEST(SqlBatchPlan, KeysThatCannotBeWalkedAreRefused) {
+  const auto plan = [](const std::string& key, const TableFacts& facts) {
+    return PlanOf("sql_batch: {table: t, " + key + "statement: 'DELETE FROM t WHERE {{batch}}'}\n", facts);
+  };
+  const auto facts = FactsOf("t", {{"a", "bigint"}, {"b", "text"}, {"j", "jsonb"}}, {"a", "b"});
+  const auto refused = [](const std::string& message) {
+    return StatusIs(Code::kFailedPrecondition, HasSubstr(message));
+  };
+  EXPECT_THAT(plan("key: [aa], ", facts), refused("sql_batch.key: table public.t has no column 'aa'; did you mean a?"));
+  EXPECT_THAT(plan("key: [zzz], ", facts), refused("no column 'zzz'; it has a, b, j"));
+  EXPECT_THAT(plan("key: [a], ", facts),
+              refused("[a] has no unique, complete index of public.t over not-null columns; possible: [a, b]"));
+  EXPECT_THAT(plan("key: [b, a], ", facts), refused("in another order; write [a, b]"));
+  EXPECT_THAT(plan("key: [j], ", facts), refused("column j of type jsonb"));
+  EXPECT_THAT(plan("", FactsOf("t", {{"a", "bigint"}}, {})), refused("table public.t has no primary key"));
+  auto nullable = facts;
+  nullable.columns[0].not_null = false;
+  EXPECT_THAT(plan("key: [a], ", nullable), refused("column a of public.t may be null"));
+}
+
+TEST(SqlBatchPlan, AStatementThatMovesItsOwnRowsIsRefused) {
+  const auto facts = FactsOf("t", {{"id", "bigint"}, {"n", "bigint"}}, {"id"});
+  const auto plan = [&](const std::string& sql) {
+    return PlanOf("sql_batch:\n  table: t\n  statement: " + sql + "\n", facts);
+  };
+  for (const char* sql :
+       {"UPDATE t SET id = id + 1 WHERE {{batch}}", "UPDATE ONLY public.t SET n = f(1, 2), \"id\" = 2 WHERE {{batch}}",
+        "UPDATE t SET (n, id) = (1, 2) WHERE {{batch}}",
+        "WITH a AS (UPDATE t SET id = 1 WHERE {{batch}} RETURNING 1) INSERT INTO u SELECT * FROM a"}) {
+    EXPECT_THAT(plan(sql), StatusIs(Code::kFailedPrecondition, HasSubstr("sets id, a column of the key"))) << sql;
+  }
+  for (const char* sql :
+       {"UPDATE t SET n = id FROM u WHERE u.id = t.id AND {{batch}}", "UPDATE u SET id = t.n FROM t WHERE {{batch}}",
+        "UPDATE t SET n = (SELECT id FROM u WHERE id = 1) WHERE id = 3 AND {{batch}}"}) {
+    MD_EXPECT_OK(plan(sql)) << sql;
+  }
+}
+
+TEST(SqlBatchPlan, ParametersComeInOrderAfterTheBounds) {
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan,
+                          PlanOf(R"yaml(
+sql_batch: {table: t, where: "n < {{param.b}}", statement: "UPDATE t SET n = {{param.a}} + {{param.b}} WHERE {{batch}}"}
+parameters: [{name: a, type: bigint}, {name: b, type: integer, default: 3}]
+)yaml",
+                                 FactsOf("t", {{"id", "uuid"}, {"n", "bigint"}}, {"id"}), {{"a", "9"}}));
+  EXPECT_THAT(plan.work, HasSubstr("SET n = $3::bigint + $4::integer WHERE ("));
+  EXPECT_THAT(plan.count_matching, HasSubstr("(n < $4::integer) AND ($3::bigint IS NULL OR TRUE)"));
+  EXPECT_THAT(plan.parameter_values, ElementsAre("9", "3"));
+  EXPECT_THAT(PlanOf(kWithWhere, FactsOf("builds", {{"id", "bigint"}}, {"id"}), {{"other", "1"}}),
+              StatusIs(Code::kInvalidArgument, HasSubstr("unknown parameter")));
+}
+
+TEST(Plan, TheColumnDigestFollowsOnlyTheColumnsThatMatter) {
+  auto facts = FactsOf("builds", {{"id", "bigint"}, {"stage", "text"}, {"other", "text"}}, {"id"});
+  const auto digest = [&] { return PlanOf(kWithWhere, facts)->column_digest; };
+  const std::string before = digest();
+  facts.columns[2].type = "bigint";
+  EXPECT_EQ(digest(), before);
+  std::swap(facts.columns[1], facts.columns[2]);
+  EXPECT_EQ(digest(), before);
+  facts.columns[2].not_null = false;
+  EXPECT_NE(digest(), before);
+  facts.columns[2].not_null = true;
+  facts.columns[2].type = "character varying";
+  EXPECT_NE(digest(), before);
+  facts.columns[2].type = "text";
+  facts.columns[0].type = "integer";
+  EXPECT_NE(digest(), before);
+}
+
+TEST(Plan, TheSearchPathIsQuotedAndHasTheTemporarySchemaLast) {
+  PlanContext context;
+  context.name = "a";
+  context.target_search_path = {"pg_temp", "public", "a\"b", "public"};
+  auto facts = FactsOf("t", {{"id", "bigint"}}, {"id"});
+  facts.schema = "Odd";
+  const auto definition =
+      ParseDefinition("sql_batch: {table: t, statement: 'DELETE FROM t WHERE {{batch}}'}\n").definition;
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan, MakePlan(definition, facts, context));
+  EXPECT_EQ(plan.search_path, R"("pg_catalog", "Odd", "public", "a""b", "pg_temp")");
+}
+
+TEST(Plan, KindsThatAreNotServedAreUnimplemented) {
+  migrationcontrol::v1::MigrationDefinition definition;
+  definition.mutable_delete_rows()->set_table("t");
+  EXPECT_THAT(MakePlan(definition, FactsOf("t", {}, {}), {}), StatusIs(Code::kUnimplemented, HasSubstr("not served")));
+  EXPECT_EQ(TableOf(definition), "t");
+}
+
+TEST(TableName, IsSplitAndUnquoted) {
+  MD_ASSERT_OK_AND_ASSIGN(const TableName both, ParseTableName("public.\"Odd Table\""));
+  EXPECT_EQ(both.schema, "public");
+  EXPECT_EQ(both.name, "Odd Table");
+  MD_ASSERT_OK_AND_ASSIGN(const TableName one, ParseTableName("T"));
+  EXPECT_EQ(one.schema, "");
+  EXPECT_EQ(one.name, "t");
+  EXPECT_THAT(ParseTableName("a.b.c"), StatusIs(Code::kInvalidArgument, HasSubstr("schema.table")));
+}
+
+TEST(Identifiers, AreCutWithoutCollision) {
+  EXPECT_EQ(BoundedIdentifier("a_", "short", "_b"), "a_short_b");
+  const std::string one = BoundedIdentifier("zzz_migrationd_", std::string(63, 'x'), "_insert");
+  const std::string two = BoundedIdentifier("zzz_migrationd_", std::string(62, 'x') + "y", "_insert");
+  EXPECT_EQ(one.size(), 63u);
+  EXPECT_EQ(two.size(), 63u);
+  EXPECT_NE(one, two);
+  EXPECT_THAT(one, ::testing::EndsWith("_insert"));
+  EXPECT_EQ(QuoteLiteral("a'b\\c"), R"(E'a''b\\c')");
+}
+
+}  // namespace
+}  // namespace migrationd
