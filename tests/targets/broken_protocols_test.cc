@@ -140,9 +140,8 @@ class CheckAndSet : public Owner {
     bool done = false;
     std::thread worker([&] { done = RunNext(*session_, range_, 10).ok(); });
     EXPECT_TRUE(after_work.WaitForSomebody());
-    // Nobody else is to stop there; this one stands still until its row locks are asked for.
-    after_work.Open();
     pause();
+    after_work.Open();
     worker.join();
     return done;
   }
@@ -201,9 +200,8 @@ class Schedules : public ItemsTest, public ::testing::WithParamInterface<Protoco
       second->TakeOver();
       // Waits for the first one's row locks, that is, for its end.
       successor = std::thread([&] { second->Run({}); });
-      EXPECT_TRUE(WaitForTrue(url_,
-                              "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted) OR "
-                              "(SELECT count(*) > 0 FROM items WHERE n > 0)"));
+      EXPECT_TRUE(
+          WaitForTrue(url_, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted)"));
     });
     successor.join();
     auto last = NewOwner();

@@ -155,11 +155,8 @@ TEST_F(Answers, TellAnyRoleWhetherItIsCompletedAndHowFarItIs) {
 TEST_F(Answers, DoNotDependOnTheSearchPath) {
   Begin(3);
   Sql(url_,
-      "CREATE SCHEMA evil; CREATE FUNCTION evil.coalesce_bool(boolean, boolean) RETURNS boolean LANGUAGE sql AS "
-      "'SELECT true'; "
-      "CREATE FUNCTION evil.eq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'; CREATE OPERATOR evil.= "
-      "(LEFTARG = text, "
-      "RIGHTARG = text, FUNCTION = evil.eq)");
+      "CREATE SCHEMA evil; CREATE FUNCTION evil.eq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'; "
+      "CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.eq)");
   MD_ASSERT_OK(target_->Barrier(checkpoint_.claim, true));
   EXPECT_EQ(Ask(url_ + "&options=-csearch_path%3Devil,pg_catalog", "SELECT migration_control.is_completed('another')"),
             "f");

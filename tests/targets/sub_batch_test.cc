@@ -398,7 +398,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, SubBatch, ::testing::Values(Path::kDirect, Path:
 
 class OneSubBatch : public ItemsTest {};
 
-TEST_F(OneSubBatch, IsOneRoundTripAndOneTransaction) {
+TEST_F(OneSubBatch, IsOneTransaction) {
   Begin(200);
   auto session = Lane(checkpoint_);
   LaneRange range = checkpoint_.lanes[0];
