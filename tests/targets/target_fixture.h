@@ -1,61 +1,102 @@
-// A target on a fresh database, with shortcuts to walk a table as the service does.
+// A database, a table in it, and the pieces of one migration, for tests of the target.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <pqxx/pqxx>
 #include <string>
-#include <vector>
+#include <thread>
 
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "migrations/kinds/plan.h"
-#include "server/targets/postgres/connection.h"
 #include "server/targets/postgres/postgres_target.h"
-#include "tests/support/status_matchers.h"
-#include "tests/support/temp_postgres.h"
+#include "server/targets/target.h"
 
 namespace migrationd {
 
-// A user's own connection to the database.
-class Sql {
- public:
-  explicit Sql(const std::string& url);
-  // Fails the test on an error.
-  void Run(const std::string& sql);
-  std::string Value(const std::string& sql);
-  // The SQLSTATE of an error; "00000" without one.
-  std::string State(const std::string& sql);
-  Connection& connection() { return *connection_; }
+inline constexpr char kMigration[] = "fill_items";
+inline constexpr char kControlId[] = "6f1d3c1e-0000-4000-8000-000000000001";
+inline constexpr char kForeignControlId[] = "6f1d3c1e-0000-4000-8000-000000000002";
 
- private:
-  std::unique_ptr<Connection> connection_;
+// How sub-batches reach the database.
+enum class Path {
+  kDirect,     // session functions
+  kPooled,     // the form for poolers, on a direct connection
+  kPgBouncer,  // through PgBouncer in transaction mode
 };
+std::string PathName(Path path);
 
-// In a process, a control store of its own.
-inline constexpr char kControl[] = "11111111-1111-1111-1111-111111111111";
+// Runs statements one by one, outside any transaction of ours; aborts the test program on an error.
+void Sql(const std::string& url, const std::string& sql);
+// The one value of a query, as text; "NULL" for none.
+std::string Ask(const std::string& url, const std::string& sql);
+// The SQLSTATE that a statement fails with; "" when it succeeds.
+std::string SqlStateFrom(const std::string& url, const std::string& sql);
 
-class TargetTest : public ::testing::Test {
+// Polls until the query gives "t"; false after 30 s.
+bool WaitForTrue(const std::string& url, const std::string& sql);
+
+std::unique_ptr<PostgresTarget> TargetAt(const std::string& url, Path path = Path::kDirect);
+
+// The plan of a definition in YAML, made as the service makes it.
+MigrationPlan PlanOf(Target& target, const std::string& yaml);
+
+// `UPDATE items SET n = n + 1` over public.items by id: done twice, it shows.
+std::string IncrementDefinition(const std::string& more = "");
+
+// public.items(id bigint primary key, n int) with ids 1 to `rows`, all n = 0.
+void MakeItems(const std::string& url, int rows);
+
+TakeOverRequest Claiming(bool may_create = true, std::int64_t store_epoch = 0);
+
+// The lane as the runner would open it.
+LaneOptions LaneOf(const Checkpoint& checkpoint, const MigrationPlan& plan, std::size_t lane = 0);
+
+// One sub-batch of `size` rows at the lane's cursor.
+absl::StatusOr<SubBatchResult> RunNext(LaneSession& session, LaneRange& range, std::int64_t size,
+                                       bool check_where = false);
+
+// The whole lane; rows affected.
+absl::StatusOr<std::int64_t> RunLane(Target& target, const Checkpoint& checkpoint, const MigrationPlan& plan,
+                                     std::size_t lane, std::int64_t size, bool check_where = false);
+
+// A migration of public.items up to its first pass.
+class ItemsTest : public ::testing::Test {
  protected:
-  TargetTest();
-
-  // The plan of a definition in YAML without `sql_batch:`'s siblings.
-  MigrationPlan PlanOf(const std::string& yaml);
-  static TakeOverRequest Request(std::int64_t store_epoch = 0, bool may_create = true);
-  // Takes over and, when no pass has begun, begins one.
-  Checkpoint Open(const MigrationPlan& plan, int lanes = 1, std::int64_t store_epoch = 0);
-  std::unique_ptr<LaneSession> Lane(const MigrationPlan& plan, const Checkpoint& checkpoint, std::size_t lane = 0,
-                                    absl::Duration statement_timeout = absl::Seconds(20));
-  // Runs sub-batches until the lane ends; returns the rows affected.
-  absl::StatusOr<std::int64_t> Walk(LaneSession& session, LaneRange range, std::int64_t size, bool check_where = false,
-                                    int at_most = 1'000'000);
-  // The request of the first sub-batch of `range`.
-  absl::StatusOr<SubBatchRequest> First(LaneSession& session, const LaneRange& range, std::int64_t size);
-
-  // Starts the target anew with other options, on the same database.
-  void UsePooledForm();
+  // Opens the target, takes the migration over and begins the pass.
+  void Begin(int rows, int lanes = 1, const std::string& definition = IncrementDefinition(), Path path = Path::kDirect);
+  // A lane's session of the claim in `checkpoint`.
+  std::unique_ptr<LaneSession> Lane(const Checkpoint& checkpoint, std::size_t lane = 0);
+  // How many rows have each n, such as "0:90 1:10".
+  std::string Counts() { return CountsAt(url_); }
+  static std::string CountsAt(const std::string& url);
+  // Lane 0's cursor.
+  std::string Cursor() { return Ask(url_, "SELECT cursor::text FROM migration_control.lane WHERE lane = 0"); }
 
   std::string url_;
   std::unique_ptr<PostgresTarget> target_;
-  std::unique_ptr<Sql> sql_;
+  MigrationPlan plan_;
+  Checkpoint checkpoint_;
 };
+
+// Holds an advisory lock while it lives or until Open(): what waits for it in a trigger stands still exactly there.
+class Roadblock {
+ public:
+  Roadblock(const std::string& url, int number);
+  void Open();
+  // Until somebody waits at it; false after 30 s.
+  bool WaitForSomebody() const;
+
+ private:
+  const std::string url_;
+  const int number_;
+  std::unique_ptr<pqxx::connection> holder_;
+};
+// Sub-batches stand still after their work, before the check-and-set.
+inline constexpr int kAfterWork = 71;
+// Sub-batches stand still after the check-and-set, before they commit.
+inline constexpr int kAfterSet = 72;
+// Makes triggers that wait at roadblocks of these numbers while they stand. After Begin.
+void InstallRoadblocks(const std::string& url);
 
 }  // namespace migrationd

@@ -220,7 +220,10 @@ absl::StatusOr<bool> PostgresTarget::AskBoolean(const std::string& sql, const st
     // A cursor is for queries only, and two rows of it are enough to refuse a million.
     MD_RETURN_IF_ERROR(
         connection.Query(absl::StrCat("DECLARE md_answer NO SCROLL CURSOR FOR ", sql), Parameters{}).status());
-    MD_ASSIGN_OR_RETURN(const QueryResult result, connection.Query("FETCH FORWARD 2 FROM md_answer", {}));
+    const auto fetched = connection.Query("FETCH FORWARD 2 FROM md_answer", {});
+    if (SqlStateOf(fetched.status()) == "25006") return DatabaseError("42501", "the query must not write");
+    if (!fetched.ok()) return fetched.status();
+    const QueryResult& result = *fetched;
     if (result.rows() != 1 || result.columns() != 1 || result.type(0) != kBooleanOid || result.null(0, 0)) {
       return DatabaseError("42804", "the query must give one row with one boolean that is not NULL");
     }
