@@ -190,6 +190,8 @@ void MigrationRun::Opened(OpenOutcome outcome) {
       step_consecutive_ = 0;
       step_hold_ = Hold{};
       AdoptCheckpoint(outcome.checkpoint);
+      // It has become RUNNING: readers should not have to wait for the next look at the store.
+      services_.refresh();
       Log(LogLevel::kInfo, "opened", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
                                        {"epoch", absl::StrCat(epoch())}, {"pass", absl::StrCat(counters_.pass)},
                                        {"rows", absl::StrCat(counters_.rows_done)}});

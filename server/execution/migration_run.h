@@ -48,6 +48,7 @@ struct RunServices {
   std::map<std::string, TargetIdentity> known_targets;
   std::vector<std::string> target_search_path;
   std::function<void()> wake;  // tells the scheduler that something happened; any thread
+  std::function<void()> refresh;  // the same, and that the store holds something new
 };
 
 // For one thread (the scheduler's), except where said.

@@ -213,7 +213,8 @@ void Scheduler::Claim(const Action& action) {
                            [this] {
                              absl::MutexLock lock(&mutex_);
                              woken_ = true;
-                           }};
+                           },
+                       .refresh = [this] { Wake(); }};
   if (const auto path = options_.target_search_path.find(stored->migration.target); path != options_.target_search_path.end()) {
     services.target_search_path = path->second;
   }
