@@ -173,6 +173,8 @@ class Schedules : public ItemsTest, public ::testing::WithParamInterface<Protoco
         return std::make_unique<PlainEpochCheck>(url_);
       case Protocol::kBlindCursor:
         return std::make_unique<BlindCursor>(url_);
+      case Protocol::kSentAgain:
+        return std::make_unique<SentAgain>(url_);
       case Protocol::kCheckAndSet:
         return std::make_unique<CheckAndSet>(url_, plan_);
     }
@@ -252,14 +254,15 @@ TEST_P(Schedules, TellRightFromWrong) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, Schedules,
-    ::testing::Values(Protocol::kLeaseOnly, Protocol::kPlainEpochCheck, Protocol::kBlindCursor, Protocol::kSentAgain,
-                      Protocol::kCheckAndSet),
-    [](const auto& info) {
-      const char* names[] = {"LeaseOnly", "PlainEpochCheck", "BlindCursor", "SentAgain", "CheckAndSet"};
-      return std::string(names[static_cast<int>(info.param)]);
-    });
+std::string ProtocolName(const ::testing::TestParamInfo<Protocol>& info) {
+  constexpr const char* kNames[] = {"LeaseOnly", "PlainEpochCheck", "BlindCursor", "SentAgain", "CheckAndSet"};
+  return kNames[static_cast<int>(info.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Schedules,
+                         ::testing::Values(Protocol::kLeaseOnly, Protocol::kPlainEpochCheck, Protocol::kBlindCursor,
+                                           Protocol::kSentAgain, Protocol::kCheckAndSet),
+                         ProtocolName);
 
 }  // namespace
 }  // namespace migrationd

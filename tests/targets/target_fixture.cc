@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "migrations/definition/definition.h"
+#include "migrations/model/failure.h"
+#include "server/targets/postgres/connection.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_postgres.h"
 #include "tests/targets/pgbouncer.h"
@@ -61,14 +63,8 @@ std::string Ask(const std::string& url, const std::string& sql) {
 }
 
 std::string SqlStateFrom(const std::string& url, const std::string& sql) {
-  try {
-    pqxx::connection connection(url);
-    pqxx::nontransaction work(connection);
-    work.exec(sql);
-    return "";
-  } catch (const pqxx::sql_error& error) {
-    return error.sqlstate();
-  }
+  auto connection = Must(Connection::Open({.url = url}));
+  return SqlStateOf(connection->Query(sql).status());
 }
 
 bool WaitForTrue(const std::string& url, const std::string& sql) {
@@ -187,7 +183,7 @@ std::unique_ptr<LaneSession> ItemsTest::Lane(const Checkpoint& checkpoint, std::
   return Must(target_->OpenLane(LaneOf(checkpoint, plan_, lane)));
 }
 
-std::string ItemsTest::CountsAt(const std::string& url) {
+std::string CountsAt(const std::string& url) {
   return Ask(url,
              "SELECT coalesce(string_agg(n || ':' || c, ' ' ORDER BY n), '') "
              "FROM (SELECT n, count(*) AS c FROM items GROUP BY n) AS t");
@@ -216,7 +212,7 @@ BEGIN
   PERFORM pg_advisory_xact_lock_shared(tg_argv[0]::bigint);
   RETURN NULL;
 END $f$;
-CREATE TRIGGER after_work AFTER UPDATE ON public.items FOR EACH STATEMENT EXECUTE FUNCTION public.wait_at_roadblock()sql",
+CREATE TRIGGER after_work AFTER UPDATE ON public.items FOR EACH STATEMENT EXECUTE FUNCTION public.wait_at_roadblock)sql",
                    "(", kAfterWork, "); CREATE TRIGGER after_set AFTER UPDATE OF cursor ON migration_control.lane ",
                    "FOR EACH STATEMENT EXECUTE FUNCTION public.wait_at_roadblock(", kAfterSet, ")"));
 }

@@ -60,6 +60,9 @@ absl::StatusOr<SubBatchResult> RunNext(LaneSession& session, LaneRange& range, s
 absl::StatusOr<std::int64_t> RunLane(Target& target, const Checkpoint& checkpoint, const MigrationPlan& plan,
                                      std::size_t lane, std::int64_t size, bool check_where = false);
 
+// How many rows of public.items have each n, such as "0:90 1:10".
+std::string CountsAt(const std::string& url);
+
 // A migration of public.items up to its first pass.
 class ItemsTest : public ::testing::Test {
  protected:
@@ -67,9 +70,7 @@ class ItemsTest : public ::testing::Test {
   void Begin(int rows, int lanes = 1, const std::string& definition = IncrementDefinition(), Path path = Path::kDirect);
   // A lane's session of the claim in `checkpoint`.
   std::unique_ptr<LaneSession> Lane(const Checkpoint& checkpoint, std::size_t lane = 0);
-  // How many rows have each n, such as "0:90 1:10".
   std::string Counts() { return CountsAt(url_); }
-  static std::string CountsAt(const std::string& url);
   // Lane 0's cursor.
   std::string Cursor() { return Ask(url_, "SELECT cursor::text FROM migration_control.lane WHERE lane = 0"); }
 
