@@ -43,7 +43,8 @@ void ExpectOwnerRow(VerbEffect& effect) {
 }
 
 // The target is fenced: what the store says about it follows.
-absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Caller& caller, absl::Time now, const std::string& how) {
+absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Caller& caller, absl::Time now,
+                                      const std::string& how) {
   VerbEffect effect;
   effect.after = current;
   effect.changed = false;
@@ -61,7 +62,8 @@ absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Caller& ca
     case State::kPaused:
     case State::kHalted:
     case State::kCancelled:
-    case State::kCompleted: break;  // nothing executes
+    case State::kCompleted:
+      break;  // nothing executes
   }
   if (effect.after.fence == FenceState::kCreating) {
     effect.after.fence = FenceState::kCreated;
@@ -78,7 +80,12 @@ absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Caller& ca
 
 Controller::Controller(ControllerOptions options, ControlStore& store, Board& board, const TargetMap& targets,
                        SchedulerSignal& scheduler, Clock& clock)
-    : options_(std::move(options)), store_(store), board_(board), targets_(targets), scheduler_(scheduler), clock_(clock) {}
+    : options_(std::move(options)),
+      store_(store),
+      board_(board),
+      targets_(targets),
+      scheduler_(scheduler),
+      clock_(clock) {}
 
 absl::StatusOr<StoredMigration> Controller::Act(const std::string& migration, const MutationContext& context,
                                                 const MutationFn& decide) {
@@ -86,15 +93,15 @@ absl::StatusOr<StoredMigration> Controller::Act(const std::string& migration, co
   return ActOn(entry.stored.migration.id, context, decide);
 }
 
-absl::StatusOr<StoredMigration> Controller::ActOn(MigrationId id, const MutationContext& context, const MutationFn& decide) {
+absl::StatusOr<StoredMigration> Controller::ActOn(MigrationId id, const MutationContext& context,
+                                                  const MutationFn& decide) {
   auto stored = store_.Mutate(id, context, decide);
   if (stored.status().code() == absl::StatusCode::kNotFound) board_.Remove(id);  // deleted by another process
   if (!stored.ok()) return stored.status();
-  if (!context.validate_only) {
-    board_.Upsert(*stored);
-    scheduler_.Wake();
-  }
-  return stored;
+  if (context.validate_only) return stored;
+  StoredMigration shown = board_.Upsert(*stored);
+  scheduler_.Wake();
+  return shown;
 }
 
 absl::StatusOr<StoredMigration> Controller::Start(const std::string& migration, const MutationContext& context) {
@@ -109,8 +116,8 @@ absl::StatusOr<StoredMigration> Controller::Resume(const std::string& migration,
   });
 }
 
-absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, RestartFrom from, bool acknowledge_repeat,
-                                                  const MutationContext& context) {
+absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, RestartFrom from,
+                                                  bool acknowledge_repeat, const MutationContext& context) {
   return Act(migration, Named(context, "Retry"), [&](const StoredMigration& current, absl::Time now) {
     const RetryOptions options{
         .from = from, .has_where = HasWhere(*current.definition), .acknowledge_repeat = acknowledge_repeat};
@@ -119,9 +126,27 @@ absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, 
 }
 
 absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration, const MutationContext& context) {
-  return Act(migration, Named(context, "Accept"), [&](const StoredMigration& current, absl::Time now) {
+  const MutationFn accept = [&](const StoredMigration& current, absl::Time now) {
     return AcceptRows(current.migration, context.caller, now);
-  });
+  };
+  MutationContext checking = Named(context, "Accept");
+  checking.validate_only = true;
+  MD_ASSIGN_OR_RETURN(const StoredMigration stored, Act(migration, checking, accept));
+  // First the data's own database, so that is_completed() there never lags behind what we report.
+  if (!context.validate_only && stored.migration.state == State::kHalted) MD_RETURN_IF_ERROR(CompleteOnTarget(stored));
+  return Act(migration, Named(context, "Accept"), accept);
+}
+
+absl::Status Controller::CompleteOnTarget(const StoredMigration& stored) {
+  const Migration& m = stored.migration;
+  MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
+  MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
+  TakeOverRequest request;
+  request.migration = m.name;
+  request.control_id = control_id;
+  request.definition_digest = m.definition_digest;
+  MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, target->TakeOver(request));
+  return target->Barrier(checkpoint.claim, /*completed=*/true);
 }
 
 absl::StatusOr<StoredMigration> Controller::Cancel(const std::string& migration, const MutationContext& context) {
@@ -145,20 +170,23 @@ absl::StatusOr<StoredMigration> Controller::SetBatchSize(const std::string& migr
   });
 }
 
-// ---- Pause --------------------------------------------------------------------------------------------------------------------
+// ---- Pause
+// --------------------------------------------------------------------------------------------------------------------
 
-absl::StatusOr<Controller::PauseOutcome> Controller::Pause(const std::string& migration, std::optional<absl::Time> until,
-                                                           bool immediate, const MutationContext& context) {
-  auto intended = Act(migration, Named(context, "Pause"),
-                      [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
-                        MD_ASSIGN_OR_RETURN(VerbEffect effect, PauseMigration(current.migration, context.caller, now, until));
-                        if (immediate) ExpectOwnerRow(effect);
-                        return effect;
-                      });
+absl::StatusOr<Controller::PauseOutcome> Controller::Pause(const std::string& migration,
+                                                           std::optional<absl::Time> until, bool immediate,
+                                                           const MutationContext& context) {
+  auto intended =
+      Act(migration, Named(context, "Pause"),
+          [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+            MD_ASSIGN_OR_RETURN(VerbEffect effect, PauseMigration(current.migration, context.caller, now, until));
+            if (immediate) ExpectOwnerRow(effect);
+            return effect;
+          });
   if (intended.status().code() == absl::StatusCode::kUnavailable) {
-    return absl::UnavailableError(absl::StrCat(
-        std::string(intended.status().message()),
-        " Nothing was recorded. To hold all work without the control store: SELECT migration_control.freeze('why') on the target."));
+    return absl::UnavailableError(absl::StrCat(std::string(intended.status().message()),
+                                               " Nothing was recorded. To hold all work without the control store: "
+                                               "SELECT migration_control.freeze('why') on the target."));
   }
   if (!intended.ok()) return intended.status();
   if (context.validate_only) return PauseOutcome{*std::move(intended), std::nullopt};
@@ -168,19 +196,21 @@ absl::StatusOr<Controller::PauseOutcome> Controller::Pause(const std::string& mi
   return QuiesceNow(*intended, context);
 }
 
-absl::StatusOr<Controller::PauseOutcome> Controller::QuiesceNow(const StoredMigration& stored, const MutationContext& context) {
+absl::StatusOr<Controller::PauseOutcome> Controller::QuiesceNow(const StoredMigration& stored,
+                                                                const MutationContext& context) {
   const absl::Time begun = clock_.Now();
   const auto fenced = Fence(stored);
   if (!fenced.ok()) return FenceFailure(stored, context, fenced.status());
   const std::string how = absl::StrCat("fenced on the target, epoch ", fenced->checkpoint.claim.epoch, ", within ",
                                        absl::ToInt64Milliseconds(clock_.Now() - begun), " ms");
-  auto paused = ActOn(stored.migration.id, Continued(context, "Quiesce"), [&](const StoredMigration& current, absl::Time now) {
-    return AfterFence(current.migration, context.caller, now, how);
-  });
+  auto paused =
+      ActOn(stored.migration.id, Continued(context, "Quiesce"), [&](const StoredMigration& current, absl::Time now) {
+        return AfterFence(current.migration, context.caller, now, how);
+      });
   if (paused.status().code() == absl::StatusCode::kUnavailable) {
-    return absl::UnavailableError(
-        absl::StrCat("The migration is fenced: nothing commits any more. But this could not be recorded, so it still shows ",
-                     std::string(StateName(stored.migration.state)), "; call again. ", std::string(paused.status().message())));
+    return absl::UnavailableError(absl::StrCat(
+        "The migration is fenced: nothing commits any more. But this could not be recorded, so it still shows ",
+        std::string(StateName(stored.migration.state)), "; call again. ", std::string(paused.status().message())));
   }
   if (!paused.ok()) return paused.status();
   return PauseOutcome{*std::move(paused), fenced->quiesced_at};
@@ -203,7 +233,8 @@ absl::StatusOr<QuiesceResult> Controller::Fence(const StoredMigration& stored) {
   return target->Revoke(request, options_.quiesce_timeout);
 }
 
-absl::Status Controller::FenceFailure(const StoredMigration& stored, const MutationContext& context, const absl::Status& error) {
+absl::Status Controller::FenceFailure(const StoredMigration& stored, const MutationContext& context,
+                                      const absl::Status& error) {
   const Migration& m = stored.migration;
   const std::string message(error.message());
   const bool lost = error.code() == absl::StatusCode::kNotFound;
@@ -213,21 +244,23 @@ absl::Status Controller::FenceFailure(const StoredMigration& stored, const Mutat
     const auto halted = ActOn(m.id, Continued(context, "Halt"), [&](const StoredMigration& current, absl::Time now) {
       return HaltMigration(current.migration, context.caller, now, code, message);
     });
-    return absl::FailedPreconditionError(absl::StrCat(code, ": ", message,
-                                                      halted.ok() ? " The migration is HALTED; nothing of it can commit."
-                                                                  : " Nothing of the migration can commit."));
+    return absl::FailedPreconditionError(absl::StrCat(
+        code, ": ", message,
+        halted.ok() ? " The migration is HALTED; nothing of it can commit." : " Nothing of the migration can commit."));
   }
-  const std::string explained = absl::StrCat(
-      "The pause is recorded and the state is ", std::string(StateName(m.state)), ", but target \"", m.target,
-      "\" could not be fenced, so what was in flight may still commit: ", message,
-      " Call again, or hold all work there with SELECT migration_control.freeze('why').");
-  return absl::Status(error.code() == absl::StatusCode::kUnavailable || error.code() == absl::StatusCode::kDeadlineExceeded
-                          ? absl::StatusCode::kUnavailable
-                          : error.code(),
-                      explained);
+  const std::string explained =
+      absl::StrCat("The pause is recorded and the state is ", std::string(StateName(m.state)), ", but target \"",
+                   m.target, "\" could not be fenced, so what was in flight may still commit: ", message,
+                   " Call again, or hold all work there with SELECT migration_control.freeze('why').");
+  return absl::Status(
+      error.code() == absl::StatusCode::kUnavailable || error.code() == absl::StatusCode::kDeadlineExceeded
+          ? absl::StatusCode::kUnavailable
+          : error.code(),
+      explained);
 }
 
-// ---- Delete -------------------------------------------------------------------------------------------------------------------
+// ---- Delete
+// -------------------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration, const MutationContext& context) {
   const MutationContext named = Named(context, "Delete");
@@ -235,7 +268,8 @@ absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration,
   auto entry = Resolve(*board_.Get(), migration);
   if (entry.status().code() == absl::StatusCode::kNotFound && !context.request_id.empty()) {
     absl::MutexLock lock(&deleted_mutex_);
-    const auto known = std::find_if(deleted_.begin(), deleted_.end(), [&](const auto& answer) { return answer.first == answer_key; });
+    const auto known =
+        std::find_if(deleted_.begin(), deleted_.end(), [&](const auto& answer) { return answer.first == answer_key; });
     if (known != deleted_.end()) return known->second;
   }
   if (!entry.ok()) return entry.status();
@@ -265,12 +299,13 @@ absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration,
   return deleted;
 }
 
-// ---- Freeze -------------------------------------------------------------------------------------------------------------------
+// ---- Freeze
+// -------------------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<FreezeRecord> Controller::Freeze(const FreezeRecord& freeze, const MutationContext& context) {
   if (!freeze.target.empty() && targets_.count(freeze.target) == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("target: there is no target \"", freeze.target, "\"; expected one of ",
-                                                   KnownTargets(), ", or nothing for all."));
+    return absl::InvalidArgumentError(absl::StrCat("target: there is no target \"", freeze.target,
+                                                   "\"; expected one of ", KnownTargets(), ", or nothing for all."));
   }
   FreezeRecord asked = freeze;
   asked.actor = context.caller.actor;
@@ -295,7 +330,8 @@ absl::StatusOr<FreezeRecord> Controller::Unfreeze(const std::string& target, con
   return ended;
 }
 
-// ---- history and targets ------------------------------------------------------------------------------------------------------
+// ---- history and targets
+// ------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<JobPage> Controller::ListJobs(const std::string& migration, std::int64_t before, int limit) {
   MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*board_.Get(), migration));
@@ -312,8 +348,8 @@ absl::StatusOr<EventPage> Controller::ListEvents(const std::string& migration, c
 absl::StatusOr<std::shared_ptr<Target>> Controller::FindTarget(const std::string& name) const {
   const auto found = targets_.find(name);
   if (found != targets_.end()) return found->second;
-  return absl::UnavailableError(absl::StrCat("Target \"", name, "\" is not configured in this process, which has ", KnownTargets(),
-                                             "; add --target ", name, "=URL."));
+  return absl::UnavailableError(absl::StrCat("Target \"", name, "\" is not configured in this process, which has ",
+                                             KnownTargets(), "; add --target ", name, "=URL."));
 }
 
 std::string Controller::KnownTargets() const {

@@ -1,11 +1,11 @@
-// Every verb that changes something, as a plain blocking call over plain types: what the gRPC service unpacks requests for, and what
-// tests call without a network. Looks migrations up on the board, decides with migrations/model/verbs.h, writes through the control
-// store, shows the result on the board, and tells the scheduler.
+// Every verb that changes something, as a plain blocking call over plain types: what the gRPC service unpacks requests
+// for, and what tests call without a network. Looks migrations up on the board, decides with migrations/model/verbs.h,
+// writes through the control store, shows the result on the board, and tells the scheduler.
 //
 // Thread-safe; calls block on databases, so never from a gRPC handler thread.
 //
-// Errors, for every method besides those named at each: NOT_FOUND and INVALID_ARGUMENT of Resolve; what the verb in verbs.h returns;
-// what ControlStore::Mutate returns.
+// Errors, for every method besides those named at each: NOT_FOUND and INVALID_ARGUMENT of Resolve; what the verb in
+// verbs.h returns; what ControlStore::Mutate returns.
 #pragma once
 
 #include <deque>
@@ -52,8 +52,8 @@ struct ControllerOptions {
 class Controller {
  public:
   // All referenced objects outlive the controller.
-  Controller(ControllerOptions options, ControlStore& store, Board& board, const TargetMap& targets, SchedulerSignal& scheduler,
-             Clock& clock);
+  Controller(ControllerOptions options, ControlStore& store, Board& board, const TargetMap& targets,
+             SchedulerSignal& scheduler, Clock& clock);
 
   absl::StatusOr<StoredMigration> Start(const std::string& migration, const MutationContext& context);
 
@@ -61,41 +61,43 @@ class Controller {
     StoredMigration migration;
     std::optional<absl::Time> quiesced_at;
   };
-  // Plain: answers PAUSING, or PAUSED when it was not running; the owner (or, without a live one, any scheduler) completes it.
-  // Immediate: first records the intent, then revokes on the target, then records PAUSED. UNAVAILABLE when the target cannot be
-  // reached: the state stays PAUSING (PAUSED for one that never ran). FAILED_PRECONDITION when the target's checkpoint is lost or
-  // belongs to another control store; the migration is HALTED then. ABORTED when somebody resumed it meanwhile. A repeated call, also
-  // with the same request_id, finishes what the first one began.
+  // Plain: answers PAUSING, or PAUSED when it was not running; the owner (or, without a live one, any scheduler)
+  // completes it. Immediate: first records the intent, then revokes on the target, then records PAUSED. UNAVAILABLE
+  // when the target cannot be reached: the state stays PAUSING (PAUSED for one that never ran). FAILED_PRECONDITION
+  // when the target's checkpoint is lost or belongs to another control store; the migration is HALTED then. ABORTED
+  // when somebody resumed it meanwhile. A repeated call, also with the same request_id, finishes what the first one
+  // began.
   absl::StatusOr<PauseOutcome> Pause(const std::string& migration, std::optional<absl::Time> until, bool immediate,
                                      const MutationContext& context);
   absl::StatusOr<StoredMigration> Resume(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Retry(const std::string& migration, RestartFrom from, bool acknowledge_repeat,
                                         const MutationContext& context);
+  // Completes it on the target first; UNAVAILABLE, nothing changed, when the target cannot be reached.
   absl::StatusOr<StoredMigration> Accept(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cancel(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cleanup(const std::string& migration, const MutationContext& context);
-  // Also leaves the tombstone on the target; UNAVAILABLE, nothing deleted, when the target cannot be reached. With a request_id this
-  // process answers a repeated call like the first one.
+  // Also leaves the tombstone on the target; UNAVAILABLE, nothing deleted, when the target cannot be reached. With a
+  // request_id this process answers a repeated call like the first one.
   absl::StatusOr<StoredMigration> Delete(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> SetBatchSize(const std::string& migration, const SizeRequest& request,
                                                const MutationContext& context);
 
   struct EnqueueArguments {
-    std::string migration;                // of the catalogue; or:
-    std::optional<DefinitionName> name;   // of an inline definition, with
+    std::string migration;                                 // of the catalogue; or:
+    std::optional<DefinitionName> name;                    // of an inline definition, with
     migrationcontrol::v1::MigrationDefinition definition;  // normalized
-    bool start_given = true;  // of the inline definition: DefinitionResult::start_given
+    bool start_given = true;                               // of the inline definition: DefinitionResult::start_given
     std::map<std::string, std::string> parameters;
     bool start = false;
     std::int64_t pause_after_rows = 0;
   };
-  // PERMISSION_DENIED: inline definitions are not allowed. ALREADY_EXISTS: known with other parameters or another definition, naming
-  // it. INVALID_ARGUMENT: parameters, unknown target (naming the known ones).
+  // PERMISSION_DENIED: inline definitions are not allowed. ALREADY_EXISTS: known with other parameters or another
+  // definition, naming it. INVALID_ARGUMENT: parameters, unknown target (naming the known ones).
   absl::StatusOr<RegisterResult> Enqueue(const EnqueueArguments& arguments, const MutationContext& context);
 
-  // Registers one file of the catalogue; used by the catalogue loader. `start_given`: whether the file itself says AUTO or MANUAL;
-  // where it does not, ControllerOptions::default_start_manual decides. A definition with a parameter that has no default waits for
-  // Enqueue.
+  // Registers one file of the catalogue; used by the catalogue loader. `start_given`: whether the file itself says AUTO
+  // or MANUAL; where it does not, ControllerOptions::default_start_manual decides. A definition with a parameter that
+  // has no default waits for Enqueue.
   absl::StatusOr<RegisterResult> RegisterCatalogFile(const std::string& path, const DefinitionName& name,
                                                      const migrationcontrol::v1::MigrationDefinition& definition,
                                                      bool start_given = true);
@@ -104,16 +106,18 @@ class Controller {
   absl::StatusOr<FreezeRecord> Unfreeze(const std::string& target, const MutationContext& context);
 
   // Against the target: table, key, statement. Empty: valid. UNAVAILABLE: the target is away.
-  absl::StatusOr<std::vector<DefinitionProblem>> ValidateOnTarget(const DefinitionName& name,
-                                                                  const migrationcontrol::v1::MigrationDefinition& definition);
+  absl::StatusOr<std::vector<DefinitionProblem>> ValidateOnTarget(
+      const DefinitionName& name, const migrationcontrol::v1::MigrationDefinition& definition);
 
   absl::StatusOr<JobPage> ListJobs(const std::string& migration, std::int64_t before, int limit);
-  absl::StatusOr<EventPage> ListEvents(const std::string& migration, const std::vector<std::string>& kinds, std::int64_t before,
-                                       int limit);
+  absl::StatusOr<EventPage> ListEvents(const std::string& migration, const std::vector<std::string>& kinds,
+                                       std::int64_t before, int limit);
 
  private:
+  absl::Status CompleteOnTarget(const StoredMigration& stored);
   // Resolves, mutates, publishes, wakes.
-  absl::StatusOr<StoredMigration> Act(const std::string& migration, const MutationContext& context, const MutationFn& decide);
+  absl::StatusOr<StoredMigration> Act(const std::string& migration, const MutationContext& context,
+                                      const MutationFn& decide);
   absl::StatusOr<StoredMigration> ActOn(MigrationId id, const MutationContext& context, const MutationFn& decide);
 
   // The second half of an immediate Pause; the intent of `stored` is recorded.
@@ -132,7 +136,8 @@ class Controller {
 
   absl::StatusOr<RegisterResult> EnqueueInline(const EnqueueArguments& arguments, const MutationContext& context);
   // One that the store knows.
-  absl::StatusOr<RegisterResult> EnqueueKnown(MigrationId id, const EnqueueArguments& arguments, const MutationContext& context);
+  absl::StatusOr<RegisterResult> EnqueueKnown(MigrationId id, const EnqueueArguments& arguments,
+                                              const MutationContext& context);
   absl::StatusOr<RegisterResult> Register(const Registration& registration);
 
   const ControllerOptions options_;
@@ -142,7 +147,8 @@ class Controller {
   SchedulerSignal& scheduler_;
   Clock& clock_;
 
-  // Answers of Delete by request id and what was named, newest last: the migration is gone, so the store cannot be asked by name.
+  // Answers of Delete by request id and what was named, newest last: the migration is gone, so the store cannot be
+  // asked by name.
   absl::Mutex deleted_mutex_;
   std::deque<std::pair<std::string, StoredMigration>> deleted_ ABSL_GUARDED_BY(deleted_mutex_);
 };

@@ -16,11 +16,13 @@ Sizes SizesOf(const MigrationDefinition& definition) {
   Sizes sizes;
   if (pace.batch_size() > 0) sizes.batch_size = pace.batch_size();
   sizes.sub_batch_size = pace.sub_batch_size() > 0 ? pace.sub_batch_size() : sizes.batch_size;
-  sizes.max_batch_size = pace.max_batch_size() > 0 ? pace.max_batch_size() : std::max(sizes.max_batch_size, sizes.batch_size);
+  sizes.max_batch_size =
+      pace.max_batch_size() > 0 ? pace.max_batch_size() : std::max(sizes.max_batch_size, sizes.batch_size);
   return sizes;
 }
 
-Registration RegistrationOf(const std::string& target, const DefinitionName& name, const MigrationDefinition& definition) {
+Registration RegistrationOf(const std::string& target, const DefinitionName& name,
+                            const MigrationDefinition& definition) {
   Registration registration;
   registration.target = target;
   registration.name = name.name;
@@ -68,8 +70,8 @@ const BoardEntry* FindExact(const BoardSnapshot& snapshot, const std::string& ta
 absl::StatusOr<std::string> Controller::TargetName(const MigrationDefinition& definition) const {
   if (definition.target().empty()) {
     if (targets_.size() == 1) return targets_.begin()->first;
-    return absl::InvalidArgumentError(absl::StrCat("target: is not given, and this server does not have exactly one; expected one of ",
-                                                   KnownTargets(), "."));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "target: is not given, and this server does not have exactly one; expected one of ", KnownTargets(), "."));
   }
   if (targets_.count(definition.target()) != 0) return definition.target();
   return absl::InvalidArgumentError(
@@ -82,14 +84,15 @@ bool Controller::StartsByItself(const MigrationDefinition& definition, bool star
 }
 
 absl::StatusOr<RegisterResult> Controller::Register(const Registration& registration) {
-  MD_ASSIGN_OR_RETURN(const RegisterResult result, store_.Register(registration));
-  board_.Upsert(result.migration);
+  MD_ASSIGN_OR_RETURN(RegisterResult result, store_.Register(registration));
+  result.migration = board_.Upsert(result.migration);
   if (result.created) scheduler_.Wake();
   return result;
 }
 
 absl::StatusOr<RegisterResult> Controller::RegisterCatalogFile(const std::string& path, const DefinitionName& name,
-                                                               const MigrationDefinition& definition, bool start_given) {
+                                                               const MigrationDefinition& definition,
+                                                               bool start_given) {
   MD_RETURN_IF_ERROR(CheckName(name));
   MD_ASSIGN_OR_RETURN(const std::string target, TargetName(definition));
   Registration registration = RegistrationOf(target, name, definition);
@@ -115,10 +118,12 @@ absl::StatusOr<RegisterResult> Controller::Enqueue(const EnqueueArguments& argum
   return EnqueueKnown(entry.stored.migration.id, arguments, named);
 }
 
-absl::StatusOr<RegisterResult> Controller::EnqueueInline(const EnqueueArguments& arguments, const MutationContext& context) {
+absl::StatusOr<RegisterResult> Controller::EnqueueInline(const EnqueueArguments& arguments,
+                                                         const MutationContext& context) {
   if (!options_.allow_inline_definitions) {
     return absl::PermissionDeniedError(
-        "This server takes definitions from its catalogue only; start it with --allow-inline-definitions to allow others.");
+        "This server takes definitions from its catalogue only; start it with --allow-inline-definitions to allow "
+        "others.");
   }
   MD_RETURN_IF_ERROR(CheckName(*arguments.name));
   MD_ASSIGN_OR_RETURN(const std::string target, TargetName(arguments.definition));

@@ -18,7 +18,9 @@ DefinitionProblem Problem(std::string field, const absl::Status& status) {
   return problem;
 }
 
-std::string KindOf(const MigrationDefinition& definition) { return definition.has_copy_columns() ? "copy_columns" : "sql_batch"; }
+std::string KindOf(const MigrationDefinition& definition) {
+  return definition.has_copy_columns() ? "copy_columns" : "sql_batch";
+}
 
 // The check could not be made, as opposed to a definition that did not pass it.
 bool IsAway(const absl::Status& status) {
@@ -44,8 +46,10 @@ std::vector<Statement> StatementsOf(const MigrationDefinition& definition, const
   range_types.insert(range_types.end(), plan.parameter_types.begin(), plan.parameter_types.end());
   std::vector<Statement> statements;
   // `where` first: a mistake in it shows in the statement as well.
-  if (!plan.count_matching.empty()) statements.push_back({absl::StrCat(KindOf(definition), ".where"), plan.count_matching, range_types});
-  statements.push_back({definition.has_sql_batch() ? "sql_batch.statement" : KindOf(definition), plan.work, range_types});
+  if (!plan.count_matching.empty())
+    statements.push_back({absl::StrCat(KindOf(definition), ".where"), plan.count_matching, range_types});
+  statements.push_back(
+      {definition.has_sql_batch() ? "sql_batch.statement" : KindOf(definition), plan.work, range_types});
   if (!definition.skip_if().empty()) statements.push_back({"skip_if", definition.skip_if(), {}});
   for (int i = 0; i < definition.preflight().checks_size(); ++i) {
     statements.push_back({absl::StrCat("preflight.checks[", i, "].sql"), definition.preflight().checks(i).sql(), {}});

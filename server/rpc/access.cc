@@ -15,10 +15,14 @@ constexpr std::size_t kUserLengthMax = 64;
 
 int Rank(AnonymousRole role) {
   switch (role) {
-    case AnonymousRole::kNone: return 0;
-    case AnonymousRole::kViewer: return 1;
-    case AnonymousRole::kOperator: return 2;
-    case AnonymousRole::kAdmin: return 3;
+    case AnonymousRole::kNone:
+      return 0;
+    case AnonymousRole::kViewer:
+      return 1;
+    case AnonymousRole::kOperator:
+      return 2;
+    case AnonymousRole::kAdmin:
+      return 3;
   }
   return 0;
 }
@@ -30,9 +34,12 @@ struct Need {
 
 Need NeedOf(Access access) {
   switch (access) {
-    case Access::kView: return {1, "viewer"};
-    case Access::kOperate: return {2, "operator"};
-    case Access::kAdminister: return {3, "admin"};
+    case Access::kView:
+      return {1, "viewer"};
+    case Access::kOperate:
+      return {2, "operator"};
+    case Access::kAdminister:
+      return {3, "admin"};
   }
   return {3, "admin"};
 }
@@ -54,14 +61,16 @@ bool IsPlainName(const std::string& user) {
 absl::Status CheckAccess(AnonymousRole role, Access needed) {
   const Need need = NeedOf(needed);
   if (Rank(role) >= need.rank) return absl::OkStatus();
-  return WithReason(absl::PermissionDeniedError(absl::StrCat(
-                        "This needs the role ", need.role, ", which callers without credentials do not have on this server; its ",
-                        "option --anonymous-role sets what they have.")),
-                    kReasonRoleMissing);
+  return WithReason(
+      absl::PermissionDeniedError(absl::StrCat("This needs the role ", need.role,
+                                               ", which callers without credentials do not have on this server; its ",
+                                               "option --anonymous-role sets what they have.")),
+      kReasonRoleMissing);
 }
 
 std::string ActorName(const std::string& peer, const std::string& claimed_user) {
-  return absl::StrCat(IsPlainName(claimed_user) ? absl::StrCat(claimed_user, " (claimed)") : "anonymous", "@", HostOf(peer));
+  return absl::StrCat(IsPlainName(claimed_user) ? absl::StrCat(claimed_user, " (claimed)") : "anonymous", "@",
+                      HostOf(peer));
 }
 
 std::string ActorOf(const grpc::ServerContextBase& context) {

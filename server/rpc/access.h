@@ -1,4 +1,5 @@
-// Who calls, and what they may do. Connections are not authenticated yet, so the actor says where a call came from and what it claims.
+// Who calls, and what they may do. Connections are not authenticated yet, so the actor says where a call came from and
+// what it claims.
 #pragma once
 
 #include <string>

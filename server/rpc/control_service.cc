@@ -21,7 +21,8 @@ namespace v1 = migrationcontrol::v1;
 // Clients accept 4 MiB by default; a page ends when it has grown beyond this.
 constexpr std::size_t kPageBytes = 1024 * 1024;
 
-grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status, const std::string& subject) {
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status,
+                                 const std::string& subject) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status, subject));
   return reactor;
@@ -51,12 +52,16 @@ absl::StatusOr<MutationContext> ContextOf(const grpc::CallbackServerContext& con
 absl::StatusOr<RestartFrom> FromProto(v1::RetryFrom from) {
   switch (static_cast<int>(from)) {
     case v1::RETRY_FROM_UNSPECIFIED:
-    case v1::RETRY_FROM_CONTINUE: return RestartFrom::kContinue;
-    case v1::RETRY_FROM_START: return RestartFrom::kStart;
-    case v1::RETRY_FROM_ADOPT: return RestartFrom::kAdopt;
+    case v1::RETRY_FROM_CONTINUE:
+      return RestartFrom::kContinue;
+    case v1::RETRY_FROM_START:
+      return RestartFrom::kStart;
+    case v1::RETRY_FROM_ADOPT:
+      return RestartFrom::kAdopt;
     default:
-      return FieldError("from", absl::StrCat(static_cast<int>(from),
-                                             " is unknown; expected RETRY_FROM_CONTINUE, RETRY_FROM_START or RETRY_FROM_ADOPT."));
+      return FieldError(
+          "from", absl::StrCat(static_cast<int>(from),
+                               " is unknown; expected RETRY_FROM_CONTINUE, RETRY_FROM_START or RETRY_FROM_ADOPT."));
   }
 }
 
@@ -77,16 +82,19 @@ std::string TokenAt(const std::string& query, std::int64_t before) {
 
 }  // namespace
 
-MigrationControlService::Reactor* MigrationControlService::Defer(Executor& lane, Context* context, const std::string& subject,
-                                                                std::function<absl::Status()> work) {
+MigrationControlService::Reactor* MigrationControlService::Defer(Executor& lane, Context* context,
+                                                                 const std::string& subject,
+                                                                 std::function<absl::Status()> work) {
   Reactor* reactor = context->DefaultReactor();
   const absl::Status accepted = lane.Submit([context, reactor, subject, work = std::move(work)](bool proceed) {
     if (!proceed) {
       reactor->Finish(ToGrpcStatus(
-          WithReason(absl::UnavailableError("The server is stopping and did nothing; call again."), kReasonStopping), subject));
+          WithReason(absl::UnavailableError("The server is stopping and did nothing; call again."), kReasonStopping),
+          subject));
     } else if (NobodyWaits(*context)) {
       reactor->Finish(ToGrpcStatus(
-          absl::DeadlineExceededError("The caller's deadline passed while the call was waiting; nothing was done."), subject));
+          absl::DeadlineExceededError("The caller's deadline passed while the call was waiting; nothing was done."),
+          subject));
     } else {
       reactor->Finish(ToGrpcStatus(work(), subject));
     }
@@ -98,10 +106,12 @@ MigrationControlService::Reactor* MigrationControlService::Defer(Executor& lane,
 v1::Migration MigrationControlService::Show(const StoredMigration& stored) const {
   const auto snapshot = parts_.board.Get();
   const auto entry = snapshot->migrations.find(stored.migration.id.value);
-  return ToProto(stored, entry == snapshot->migrations.end() ? LiveWork{} : entry->second.live, TimesOf(*snapshot, parts_.clock.Now()));
+  return ToProto(stored, entry == snapshot->migrations.end() ? LiveWork{} : entry->second.live,
+                 TimesOf(*snapshot, parts_.clock.Now()));
 }
 
-// ---- from memory --------------------------------------------------------------------------------------------------------------
+// ---- from memory
+// --------------------------------------------------------------------------------------------------------------
 
 MigrationControlService::Reactor* MigrationControlService::List(Context* context, const v1::ListRequest* request,
                                                                 v1::ListResponse* response) {
@@ -111,13 +121,15 @@ MigrationControlService::Reactor* MigrationControlService::List(Context* context
     MD_ASSIGN_OR_RETURN(const ListQuery query, ListQuery::Parse(*request));
     const auto snapshot = parts_.board.Get();
     if (!snapshot->loaded) {
-      return absl::UnavailableError(absl::StrCat("The control store has not been read yet; try again. ", snapshot->store_error));
+      return absl::UnavailableError(
+          absl::StrCat("The control store has not been read yet; try again. ", snapshot->store_error));
     }
     const ConvertTimes times = TimesOf(*snapshot, parts_.clock.Now());
     const std::vector<const BoardEntry*> entries = query.Select(*snapshot);
     std::size_t shown = 0;
     std::size_t bytes = 0;
-    for (; shown < entries.size() && shown < static_cast<std::size_t>(query.page_size()) && bytes < kPageBytes; ++shown) {
+    for (; shown < entries.size() && shown < static_cast<std::size_t>(query.page_size()) && bytes < kPageBytes;
+         ++shown) {
       *response->add_migrations() = ToProto(entries[shown]->stored, entries[shown]->live, times);
       bytes += response->migrations(static_cast<int>(shown)).ByteSizeLong();
     }
@@ -146,14 +158,16 @@ MigrationControlService::Reactor* MigrationControlService::Status(Context* conte
   *response->mutable_migration() = ToProto(entry->stored, entry->live, TimesOf(*snapshot, parts_.clock.Now()));
   if (!snapshot->store_reachable) return Answer(context, absl::OkStatus(), "");
   Reactor* reactor = context->DefaultReactor();
-  parts_.recent_events.Get(entry->stored.migration, [response, reactor](std::shared_ptr<const RecentEvents::Events> events) {
-    for (const EventRecord& event : *events) *response->add_recent_events() = ToProto(event);
-    reactor->Finish(grpc::Status::OK);
-  });
+  parts_.recent_events.Get(entry->stored.migration,
+                           [response, reactor](std::shared_ptr<const RecentEvents::Events> events) {
+                             for (const EventRecord& event : *events) *response->add_recent_events() = ToProto(event);
+                             reactor->Finish(grpc::Status::OK);
+                           });
   return reactor;
 }
 
-MigrationControlService::Reactor* MigrationControlService::GetDefinition(Context* context, const v1::GetDefinitionRequest* request,
+MigrationControlService::Reactor* MigrationControlService::GetDefinition(Context* context,
+                                                                         const v1::GetDefinitionRequest* request,
                                                                          v1::GetDefinitionResponse* response) {
   const auto get = [&]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
@@ -174,9 +188,11 @@ WatchHub::Reactor* MigrationControlService::Watch(Context*, const v1::WatchReque
   return allowed.ok() ? parts_.watches.Open(*request) : parts_.watches.Refuse(allowed, request->migration());
 }
 
-// ---- from the databases -------------------------------------------------------------------------------------------------------
+// ---- from the databases
+// -------------------------------------------------------------------------------------------------------
 
-MigrationControlService::Reactor* MigrationControlService::ListJobs(Context* context, const v1::ListJobsRequest* request,
+MigrationControlService::Reactor* MigrationControlService::ListJobs(Context* context,
+                                                                    const v1::ListJobsRequest* request,
                                                                     v1::ListJobsResponse* response) {
   return Defer(parts_.executor, context, request->migration(), [this, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
@@ -192,7 +208,8 @@ MigrationControlService::Reactor* MigrationControlService::ListJobs(Context* con
   });
 }
 
-MigrationControlService::Reactor* MigrationControlService::ListEvents(Context* context, const v1::ListEventsRequest* request,
+MigrationControlService::Reactor* MigrationControlService::ListEvents(Context* context,
+                                                                      const v1::ListEventsRequest* request,
                                                                       v1::ListEventsResponse* response) {
   return Defer(parts_.executor, context, request->migration(), [this, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
@@ -201,16 +218,18 @@ MigrationControlService::Reactor* MigrationControlService::ListEvents(Context* c
     std::string query = absl::StrCat("events/", request->migration());
     for (const std::string& kind : request->kinds()) absl::StrAppend(&query, "/", kind.size(), ":", kind);
     MD_ASSIGN_OR_RETURN(const std::int64_t before, PositionOf(query, request->page_token()));
-    MD_ASSIGN_OR_RETURN(const EventPage page,
-                        parts_.controller.ListEvents(request->migration(), {request->kinds().begin(), request->kinds().end()},
-                                                     before, page_size));
+    MD_ASSIGN_OR_RETURN(
+        const EventPage page,
+        parts_.controller.ListEvents(request->migration(), {request->kinds().begin(), request->kinds().end()}, before,
+                                     page_size));
     for (const EventRecord& event : page.events) *response->add_events() = ToProto(event);
     response->set_next_page_token(TokenAt(query, page.next_before));
     return absl::OkStatus();
   });
 }
 
-MigrationControlService::Reactor* MigrationControlService::Validate(Context* context, const v1::ValidateRequest* request,
+MigrationControlService::Reactor* MigrationControlService::Validate(Context* context,
+                                                                    const v1::ValidateRequest* request,
                                                                     v1::ValidateResponse* response) {
   return Defer(parts_.executor, context, "", [this, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
@@ -227,7 +246,8 @@ MigrationControlService::Reactor* MigrationControlService::Validate(Context* con
   });
 }
 
-// ---- changes ------------------------------------------------------------------------------------------------------------------
+// ---- changes
+// ------------------------------------------------------------------------------------------------------------------
 
 template <typename Request, typename Response>
 MigrationControlService::Reactor* MigrationControlService::Change(
@@ -242,21 +262,24 @@ MigrationControlService::Reactor* MigrationControlService::Change(
   };
   const auto mutation = check();
   if (!mutation.ok()) return Answer(context, mutation.status(), request->migration());
-  return Defer(lane, context, request->migration(), [this, response, verb = std::move(verb), mutation = *mutation]() -> absl::Status {
-    const auto stored = verb(mutation);
-    // What a verb finds to exist already is its request_id.
-    if (stored.status().code() == absl::StatusCode::kAlreadyExists) return WithReason(stored.status(), kReasonRequestIdReused);
-    if (!stored.ok()) return stored.status();
-    *response->mutable_migration() = Show(*stored);
-    return absl::OkStatus();
-  });
+  return Defer(lane, context, request->migration(),
+               [this, response, verb = std::move(verb), mutation = *mutation]() -> absl::Status {
+                 const auto stored = verb(mutation);
+                 // What a verb finds to exist already is its request_id.
+                 if (stored.status().code() == absl::StatusCode::kAlreadyExists)
+                   return WithReason(stored.status(), kReasonRequestIdReused);
+                 if (!stored.ok()) return stored.status();
+                 *response->mutable_migration() = Show(*stored);
+                 return absl::OkStatus();
+               });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Start(Context* context, const v1::StartRequest* request,
                                                                  v1::StartResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response, [this, request](const MutationContext& mutation) {
-    return parts_.controller.Start(request->migration(), mutation);
-  });
+  return Change(parts_.executor, Access::kOperate, context, request, response,
+                [this, request](const MutationContext& mutation) {
+                  return parts_.controller.Start(request->migration(), mutation);
+                });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Pause(Context* context, const v1::PauseRequest* request,
@@ -264,10 +287,12 @@ MigrationControlService::Reactor* MigrationControlService::Pause(Context* contex
   return Change(parts_.urgent, Access::kOperate, context, request, response,
                 [this, request, response](const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
                   MD_ASSIGN_OR_RETURN(const auto until, OptionalTime(request->has_until(), request->until(), "until"));
-                  MD_ASSIGN_OR_RETURN(const Controller::PauseOutcome outcome,
-                                      parts_.controller.Pause(request->migration(), until, request->immediate(), mutation));
+                  MD_ASSIGN_OR_RETURN(
+                      const Controller::PauseOutcome outcome,
+                      parts_.controller.Pause(request->migration(), until, request->immediate(), mutation));
                   if (outcome.quiesced_at.has_value()) {
-                    if (const auto at = ToTimestamp(*outcome.quiesced_at); at.has_value()) *response->mutable_quiesced_at() = *at;
+                    if (const auto at = ToTimestamp(*outcome.quiesced_at); at.has_value())
+                      *response->mutable_quiesced_at() = *at;
                   }
                   return outcome.migration;
                 });
@@ -275,9 +300,10 @@ MigrationControlService::Reactor* MigrationControlService::Pause(Context* contex
 
 MigrationControlService::Reactor* MigrationControlService::Resume(Context* context, const v1::ResumeRequest* request,
                                                                   v1::ResumeResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response, [this, request](const MutationContext& mutation) {
-    return parts_.controller.Resume(request->migration(), mutation);
-  });
+  return Change(parts_.executor, Access::kOperate, context, request, response,
+                [this, request](const MutationContext& mutation) {
+                  return parts_.controller.Resume(request->migration(), mutation);
+                });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Retry(Context* context, const v1::RetryRequest* request,
@@ -289,7 +315,8 @@ MigrationControlService::Reactor* MigrationControlService::Retry(Context* contex
                 });
 }
 
-MigrationControlService::Reactor* MigrationControlService::SetBatchSize(Context* context, const v1::SetBatchSizeRequest* request,
+MigrationControlService::Reactor* MigrationControlService::SetBatchSize(Context* context,
+                                                                        const v1::SetBatchSizeRequest* request,
                                                                         v1::SetBatchSizeResponse* response) {
   return Change(parts_.executor, Access::kOperate, context, request, response,
                 [this, request](const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
@@ -305,30 +332,34 @@ MigrationControlService::Reactor* MigrationControlService::SetBatchSize(Context*
 
 MigrationControlService::Reactor* MigrationControlService::Accept(Context* context, const v1::AcceptRequest* request,
                                                                   v1::AcceptResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response, [this, request](const MutationContext& mutation) {
-    return parts_.controller.Accept(request->migration(), mutation);
-  });
+  return Change(parts_.executor, Access::kOperate, context, request, response,
+                [this, request](const MutationContext& mutation) {
+                  return parts_.controller.Accept(request->migration(), mutation);
+                });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Cancel(Context* context, const v1::CancelRequest* request,
                                                                   v1::CancelResponse* response) {
-  return Change(parts_.urgent, Access::kOperate, context, request, response, [this, request](const MutationContext& mutation) {
-    return parts_.controller.Cancel(request->migration(), mutation);
-  });
+  return Change(parts_.urgent, Access::kOperate, context, request, response,
+                [this, request](const MutationContext& mutation) {
+                  return parts_.controller.Cancel(request->migration(), mutation);
+                });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Cleanup(Context* context, const v1::CleanupRequest* request,
                                                                    v1::CleanupResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response, [this, request](const MutationContext& mutation) {
-    return parts_.controller.Cleanup(request->migration(), mutation);
-  });
+  return Change(parts_.executor, Access::kOperate, context, request, response,
+                [this, request](const MutationContext& mutation) {
+                  return parts_.controller.Cleanup(request->migration(), mutation);
+                });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Delete(Context* context, const v1::DeleteRequest* request,
                                                                   v1::DeleteResponse* response) {
-  return Change(parts_.executor, Access::kAdminister, context, request, response, [this, request](const MutationContext& mutation) {
-    return parts_.controller.Delete(request->migration(), mutation);
-  });
+  return Change(parts_.executor, Access::kAdminister, context, request, response,
+                [this, request](const MutationContext& mutation) {
+                  return parts_.controller.Delete(request->migration(), mutation);
+                });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* context, const v1::EnqueueRequest* request,
@@ -341,7 +372,8 @@ MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* cont
     MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(*context, *request));
     MD_ASSIGN_OR_RETURN(const Controller::EnqueueArguments arguments, EnqueueArgumentsOf(*request));
     const auto result = parts_.controller.Enqueue(arguments, mutation);
-    if (result.status().code() == absl::StatusCode::kPermissionDenied) return WithReason(result.status(), kReasonInlineNotAllowed);
+    if (result.status().code() == absl::StatusCode::kPermissionDenied)
+      return WithReason(result.status(), kReasonInlineNotAllowed);
     if (!result.ok()) return result.status();
     *response->mutable_migration() = Show(result->migration);
     response->set_created(result->created);
@@ -360,14 +392,16 @@ MigrationControlService::Reactor* MigrationControlService::Freeze(Context* conte
     freeze.reason = request->reason();
     MD_ASSIGN_OR_RETURN(freeze.until, OptionalTime(request->has_until(), request->until(), "until"));
     const auto frozen = parts_.controller.Freeze(freeze, mutation);
-    if (frozen.status().code() == absl::StatusCode::kAlreadyExists) return WithReason(frozen.status(), kReasonRequestIdReused);
+    if (frozen.status().code() == absl::StatusCode::kAlreadyExists)
+      return WithReason(frozen.status(), kReasonRequestIdReused);
     if (!frozen.ok()) return frozen.status();
     *response->mutable_freeze() = ToProto(*frozen);
     return absl::OkStatus();
   });
 }
 
-MigrationControlService::Reactor* MigrationControlService::Unfreeze(Context* context, const v1::UnfreezeRequest* request,
+MigrationControlService::Reactor* MigrationControlService::Unfreeze(Context* context,
+                                                                    const v1::UnfreezeRequest* request,
                                                                     v1::UnfreezeResponse* response) {
   return Defer(parts_.executor, context, request->target(), [this, context, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kOperate));
@@ -375,7 +409,8 @@ MigrationControlService::Reactor* MigrationControlService::Unfreeze(Context* con
     MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(*context, *request));
     const auto ended = parts_.controller.Unfreeze(request->target(), mutation);
     if (ended.status().code() == absl::StatusCode::kNotFound) return WithReason(ended.status(), kReasonFreezeNotFound);
-    if (ended.status().code() == absl::StatusCode::kAlreadyExists) return WithReason(ended.status(), kReasonRequestIdReused);
+    if (ended.status().code() == absl::StatusCode::kAlreadyExists)
+      return WithReason(ended.status(), kReasonRequestIdReused);
     if (!ended.ok()) return ended.status();
     *response->mutable_freeze() = ToProto(*ended);
     return absl::OkStatus();

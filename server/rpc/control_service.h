@@ -1,5 +1,5 @@
-// The service MigrationControl on gRPC's callback API: unpacks and checks requests, answers reads from memory, hands everything that may
-// wait for a database to an executor, and packs answers. What the verbs do is in server/control.
+// The service MigrationControl on gRPC's callback API: unpacks and checks requests, answers reads from memory, hands
+// everything that may wait for a database to an executor, and packs answers. What the verbs do is in server/control.
 #pragma once
 
 #include <functional>
@@ -82,8 +82,8 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
                     migrationcontrol::v1::UnfreezeResponse* response) override;
 
  private:
-  // Does `work` on `lane` and answers with what it returns; at once when the lane is full. Work that nobody waits for any more when its
-  // turn comes is not done.
+  // Does `work` on `lane` and answers with what it returns; at once when the lane is full. Work that nobody waits for
+  // any more when its turn comes is not done.
   Reactor* Defer(Executor& lane, Context* context, const std::string& subject, std::function<absl::Status()> work);
   // A verb that changes one migration: checks, calls, packs `migration`.
   template <typename Request, typename Response>

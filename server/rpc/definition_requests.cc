@@ -55,12 +55,16 @@ absl::StatusOr<SentDefinition> ReadDefinition(const v1::DefinitionFile* file, co
 }
 
 absl::StatusOr<Controller::EnqueueArguments> EnqueueArgumentsOf(const v1::EnqueueRequest& request) {
-  const int given = (request.migration().empty() ? 0 : 1) + (request.has_file() ? 1 : 0) + (request.has_inline_() ? 1 : 0);
-  if (given != 1) return FieldError("migration", absl::StrCat("expected exactly one of migration, file and inline; got ", given, "."));
+  const int given =
+      (request.migration().empty() ? 0 : 1) + (request.has_file() ? 1 : 0) + (request.has_inline_() ? 1 : 0);
+  if (given != 1)
+    return FieldError("migration",
+                      absl::StrCat("expected exactly one of migration, file and inline; got ", given, "."));
   Controller::EnqueueArguments arguments;
   arguments.parameters = {request.parameters().begin(), request.parameters().end()};
   arguments.start = request.start();
-  if (request.pause_after_rows() < 0) return FieldError("pause_after_rows", "is negative; expected a number of rows, or 0 for never.");
+  if (request.pause_after_rows() < 0)
+    return FieldError("pause_after_rows", "is negative; expected a number of rows, or 0 for never.");
   arguments.pause_after_rows = request.pause_after_rows();
   arguments.migration = request.migration();
   if (!request.migration().empty()) return arguments;

@@ -17,12 +17,14 @@ Executor::~Executor() { Stop(); }
 absl::Status Executor::Submit(Task task) {
   absl::MutexLock lock(&mutex_);
   if (stopping_) {
-    return WithReason(absl::UnavailableError("The server is stopping; call again, it or another one will answer."), kReasonStopping);
+    return WithReason(absl::UnavailableError("The server is stopping; call again, it or another one will answer."),
+                      kReasonStopping);
   }
   if (queue_.size() >= queue_limit_) {
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat("The server is overloaded: ", queue_.size(),
-                                                                " calls are waiting already. Nothing was done; try again later.")),
-                      kReasonOverloaded);
+    return WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("The server is overloaded: ", queue_.size(),
+                                                  " calls are waiting already. Nothing was done; try again later.")),
+        kReasonOverloaded);
   }
   queue_.push_back(std::move(task));
   return absl::OkStatus();

@@ -1,5 +1,6 @@
-// Where calls that must wait for a database do so: a fixed number of threads behind a bounded queue. Refuses at once when the queue is
-// full, so that an overloaded server answers instead of piling up work that nobody waits for any more.
+// Where calls that must wait for a database do so: a fixed number of threads behind a bounded queue. Refuses at once
+// when the queue is full, so that an overloaded server answers instead of piling up work that nobody waits for any
+// more.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +18,8 @@ namespace migrationd {
 // Thread-safe.
 class Executor {
  public:
-  // Runs a task on a thread of the executor; `proceed` is false when the executor stopped before its turn came: then the task only
-  // gives its answer. Called exactly once for each task that was accepted.
+  // Runs a task on a thread of the executor; `proceed` is false when the executor stopped before its turn came: then
+  // the task only gives its answer. Called exactly once for each task that was accepted.
   using Task = std::function<void(bool proceed)>;
 
   Executor(int threads, std::size_t queue_limit);

@@ -21,15 +21,24 @@ constexpr std::size_t kDetailBytesMax = 3000;
 
 std::string DefaultReason(absl::StatusCode code) {
   switch (code) {
-    case absl::StatusCode::kInvalidArgument: return kReasonRequestInvalid;
-    case absl::StatusCode::kNotFound: return kReasonMigrationNotFound;
-    case absl::StatusCode::kAlreadyExists: return kReasonMigrationExists;
-    case absl::StatusCode::kFailedPrecondition: return kReasonStateInvalid;
-    case absl::StatusCode::kAborted: return kReasonRevisionMismatch;
-    case absl::StatusCode::kPermissionDenied: return kReasonRoleMissing;
-    case absl::StatusCode::kUnavailable: return kReasonUnavailable;
-    case absl::StatusCode::kResourceExhausted: return kReasonOverloaded;
-    default: return absl::StatusCodeToString(code);
+    case absl::StatusCode::kInvalidArgument:
+      return kReasonRequestInvalid;
+    case absl::StatusCode::kNotFound:
+      return kReasonMigrationNotFound;
+    case absl::StatusCode::kAlreadyExists:
+      return kReasonMigrationExists;
+    case absl::StatusCode::kFailedPrecondition:
+      return kReasonStateInvalid;
+    case absl::StatusCode::kAborted:
+      return kReasonRevisionMismatch;
+    case absl::StatusCode::kPermissionDenied:
+      return kReasonRoleMissing;
+    case absl::StatusCode::kUnavailable:
+      return kReasonUnavailable;
+    case absl::StatusCode::kResourceExhausted:
+      return kReasonOverloaded;
+    default:
+      return absl::StatusCodeToString(code);
   }
 }
 
@@ -90,8 +99,8 @@ absl::Status FieldErrors(const std::string& reason, const std::vector<FieldViola
     out->set_field(violation.field);
     out->set_description(Cut(violation.description, kMessageBytesMax));
   }
-  absl::Status status = absl::InvalidArgumentError(
-      absl::StrJoin(violations, "\n", [](std::string* out, const FieldViolation& violation) {
+  absl::Status status =
+      absl::InvalidArgumentError(absl::StrJoin(violations, "\n", [](std::string* out, const FieldViolation& violation) {
         absl::StrAppend(out, violation.field, violation.field.empty() ? "" : ": ", violation.description);
       }));
   status.SetPayload(kBadRequestPayload, absl::Cord(bad.SerializeAsString()));
@@ -112,7 +121,9 @@ grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& subject
   details.add_details()->PackFrom(info);
 
   switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument: details.add_details()->PackFrom(BadRequestOf(status)); break;
+    case absl::StatusCode::kInvalidArgument:
+      details.add_details()->PackFrom(BadRequestOf(status));
+      break;
     case absl::StatusCode::kFailedPrecondition: {
       google::rpc::PreconditionFailure failure;
       auto* violation = failure.add_violations();
@@ -122,9 +133,14 @@ grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& subject
       details.add_details()->PackFrom(failure);
       break;
     }
-    case absl::StatusCode::kUnavailable: AddRetryInfo(kRetryUnavailable, details); break;
-    case absl::StatusCode::kResourceExhausted: AddRetryInfo(kRetryOverloaded, details); break;
-    default: break;
+    case absl::StatusCode::kUnavailable:
+      AddRetryInfo(kRetryUnavailable, details);
+      break;
+    case absl::StatusCode::kResourceExhausted:
+      AddRetryInfo(kRetryOverloaded, details);
+      break;
+    default:
+      break;
   }
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message, details.SerializeAsString());
 }

@@ -1,5 +1,5 @@
-// Errors on the wire: absl::Status becomes a grpc::Status whose trailer carries google.rpc.Status with ErrorInfo and, where they fit,
-// BadRequest, PreconditionFailure and RetryInfo. The essential always is in the message too.
+// Errors on the wire: absl::Status becomes a grpc::Status whose trailer carries google.rpc.Status with ErrorInfo and,
+// where they fit, BadRequest, PreconditionFailure and RetryInfo. The essential always is in the message too.
 #pragma once
 
 #include <optional>
@@ -46,8 +46,8 @@ absl::Status FieldError(const std::string& field, const std::string& description
 // INVALID_ARGUMENT with all of them; `violations` is not empty.
 absl::Status FieldErrors(const std::string& reason, const std::vector<FieldViolation>& violations);
 
-// `subject`: what the call was about, such as the migration as it was named; may be empty. RESOURCE_EXHAUSTED and UNAVAILABLE get
-// RetryInfo; other details follow from code and payloads.
+// `subject`: what the call was about, such as the migration as it was named; may be empty. RESOURCE_EXHAUSTED and
+// UNAVAILABLE get RetryInfo; other details follow from code and payloads.
 grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& subject);
 
 }  // namespace migrationd

@@ -51,14 +51,16 @@ absl::StatusOr<std::string> DecodePageToken(const std::string& query, const std:
     return FieldError("page_token", "is no token of this server; send back next_page_token as it was.");
   }
   if (text.substr(0, kDigestSize) != QueryDigest(query)) {
-    return FieldError("page_token", "belongs to another query; repeat the query that gave it, with the same filters and order.");
+    return FieldError("page_token",
+                      "belongs to another query; repeat the query that gave it, with the same filters and order.");
   }
   return text.substr(kDigestSize);
 }
 
 absl::StatusOr<int> PageSize(std::int32_t requested) {
   if (requested < 0 || requested > kPageSizeMax) {
-    return FieldError("page_size", absl::StrCat("is ", requested, "; expected 1 to ", kPageSizeMax, ", or 0 for ", kPageSizeDefault, "."));
+    return FieldError("page_size", absl::StrCat("is ", requested, "; expected 1 to ", kPageSizeMax, ", or 0 for ",
+                                                kPageSizeDefault, "."));
   }
   return requested == 0 ? kPageSizeDefault : requested;
 }
@@ -85,8 +87,10 @@ absl::StatusOr<ListQuery> ListQuery::Parse(const migrationcontrol::v1::ListReque
   } else if (column == "created_at") {
     query.order_ = Order::kCreatedAt;
   } else {
-    return FieldError("order_by", absl::StrCat("is \"", request.order_by(),
-                                               "\"; expected version, name, state or created_at, with \" desc\" behind it for the reverse."));
+    return FieldError(
+        "order_by",
+        absl::StrCat("is \"", request.order_by(),
+                     "\"; expected version, name, state or created_at, with \" desc\" behind it for the reverse."));
   }
 
   std::string& canonical = query.canonical_;
@@ -116,9 +120,12 @@ bool ListQuery::Matches(const Migration& m) const {
 
 ListQuery::SortKey ListQuery::KeyOf(const Migration& m) const {
   switch (order_) {
-    case Order::kVersion: return {absl::StrCat(m.version, "/", m.name, "/", m.target), m.id.value};
-    case Order::kName: return {absl::StrCat(m.name, "/", m.target), m.id.value};
-    case Order::kState: return {absl::StrFormat("%02d/%s/%s", static_cast<int>(m.state), m.version, m.name), m.id.value};
+    case Order::kVersion:
+      return {absl::StrCat(m.version, "/", m.name, "/", m.target), m.id.value};
+    case Order::kName:
+      return {absl::StrCat(m.name, "/", m.target), m.id.value};
+    case Order::kState:
+      return {absl::StrFormat("%02d/%s/%s", static_cast<int>(m.state), m.version, m.name), m.id.value};
     case Order::kCreatedAt: {
       const std::int64_t micros = m.created_at == absl::InfinitePast() ? 0 : absl::ToUnixMicros(m.created_at);
       return {absl::StrFormat("%020d", micros), m.id.value};

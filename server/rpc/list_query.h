@@ -41,7 +41,9 @@ class ListQuery {
   struct SortKey {
     std::string text;
     std::int64_t id = 0;
-    friend bool operator<(const SortKey& a, const SortKey& b) { return a.text != b.text ? a.text < b.text : a.id < b.id; }
+    friend bool operator<(const SortKey& a, const SortKey& b) {
+      return a.text != b.text ? a.text < b.text : a.id < b.id;
+    }
   };
 
   bool Matches(const Migration& migration) const;

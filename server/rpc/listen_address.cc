@@ -49,8 +49,10 @@ absl::Status ExplainUnix(const std::string& address) {
   }
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) return CannotListen(address, absl::StrCat("there is no folder ", folder.native()));
-  if (access(folder.c_str(), W_OK) != 0) return CannotListen(address, absl::StrCat(folder.native(), ": ", ErrorText(errno)));
+  if (!std::filesystem::is_directory(folder, error))
+    return CannotListen(address, absl::StrCat("there is no folder ", folder.native()));
+  if (access(folder.c_str(), W_OK) != 0)
+    return CannotListen(address, absl::StrCat(folder.native(), ": ", ErrorText(errno)));
   return CannotListen(address, "the socket cannot be made");
 }
 
@@ -75,9 +77,11 @@ absl::Status CheckListenAddress(const std::string& address) {
   const std::size_t colon = address.rfind(':');
   const HostPort split = Split(address);
   int port = -1;
-  if (colon == std::string::npos || split.host.empty() || !absl::SimpleAtoi(split.port, &port) || port < 0 || port > 65535) {
+  if (colon == std::string::npos || split.host.empty() || !absl::SimpleAtoi(split.port, &port) || port < 0 ||
+      port > 65535) {
     return absl::InvalidArgumentError(
-        absl::StrCat("listen: \"", address, "\" is no address; expected host:port, such as 127.0.0.1:50051, or unix:/path/of/socket."));
+        absl::StrCat("listen: \"", address,
+                     "\" is no address; expected host:port, such as 127.0.0.1:50051, or unix:/path/of/socket."));
   }
   return absl::OkStatus();
 }

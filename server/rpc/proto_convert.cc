@@ -30,12 +30,18 @@ absl::Duration FromDuration(const google::protobuf::Duration& duration) {
 
 v1::EtaState ToProto(EtaState state) {
   switch (state) {
-    case EtaState::kMeasuring: return v1::ETA_STATE_MEASURING;
-    case EtaState::kReady: return v1::ETA_STATE_READY;
-    case EtaState::kStalled: return v1::ETA_STATE_STALLED;
-    case EtaState::kBlocked: return v1::ETA_STATE_BLOCKED;
-    case EtaState::kDue: return v1::ETA_STATE_DUE;
-    case EtaState::kUnknown: return v1::ETA_STATE_UNKNOWN;
+    case EtaState::kMeasuring:
+      return v1::ETA_STATE_MEASURING;
+    case EtaState::kReady:
+      return v1::ETA_STATE_READY;
+    case EtaState::kStalled:
+      return v1::ETA_STATE_STALLED;
+    case EtaState::kBlocked:
+      return v1::ETA_STATE_BLOCKED;
+    case EtaState::kDue:
+      return v1::ETA_STATE_DUE;
+    case EtaState::kUnknown:
+      return v1::ETA_STATE_UNKNOWN;
   }
   return v1::ETA_STATE_UNSPECIFIED;
 }
@@ -71,7 +77,8 @@ void FillSizes(const Migration& m, absl::Time now, v1::Migration& out) {
   SetTime(TimeOr(m.size_override->until), size_override, &v1::BatchSizeOverride::mutable_until);
 }
 
-v1::Outlook OutlookOf(const Migration& m, const ProgressView& view, std::optional<absl::Time> deadline, absl::Time now) {
+v1::Outlook OutlookOf(const Migration& m, const ProgressView& view, std::optional<absl::Time> deadline,
+                      absl::Time now) {
   if (!deadline.has_value()) return v1::OUTLOOK_NONE;
   const absl::Time end = m.finished_at.value_or(now);
   if (end > *deadline) return v1::OUTLOOK_MISSED;
@@ -94,7 +101,8 @@ void FillProgress(const StoredMigration& stored, absl::Time now, v1::Progress& o
   out.set_eta_state(ToProto(view.eta_state));
   std::optional<absl::Time> deadline;
   const auto& pace = stored.definition->pace();
-  if (pace.has_finish_within() && m.started_at.has_value()) deadline = *m.started_at + FromDuration(pace.finish_within());
+  if (pace.has_finish_within() && m.started_at.has_value())
+    deadline = *m.started_at + FromDuration(pace.finish_within());
   SetTime(TimeOr(deadline), out, &v1::Progress::mutable_deadline);
   out.set_outlook(OutlookOf(m, view, deadline, now));
 }
@@ -162,41 +170,64 @@ ConvertTimes TimesOf(const BoardSnapshot& snapshot, absl::Time process_now) {
 
 v1::State ToProto(State state) {
   switch (state) {
-    case State::kPending: return v1::STATE_PENDING;
-    case State::kRunning: return v1::STATE_RUNNING;
-    case State::kPausing: return v1::STATE_PAUSING;
-    case State::kPaused: return v1::STATE_PAUSED;
-    case State::kHalted: return v1::STATE_HALTED;
-    case State::kCancelling: return v1::STATE_CANCELLING;
-    case State::kCancelled: return v1::STATE_CANCELLED;
-    case State::kCompleted: return v1::STATE_COMPLETED;
+    case State::kPending:
+      return v1::STATE_PENDING;
+    case State::kRunning:
+      return v1::STATE_RUNNING;
+    case State::kPausing:
+      return v1::STATE_PAUSING;
+    case State::kPaused:
+      return v1::STATE_PAUSED;
+    case State::kHalted:
+      return v1::STATE_HALTED;
+    case State::kCancelling:
+      return v1::STATE_CANCELLING;
+    case State::kCancelled:
+      return v1::STATE_CANCELLED;
+    case State::kCompleted:
+      return v1::STATE_COMPLETED;
   }
   return v1::STATE_UNSPECIFIED;
 }
 
 v1::Phase ToProto(Phase phase) {
   switch (phase) {
-    case Phase::kPrepare: return v1::PHASE_PREPARE;
-    case Phase::kExecute: return v1::PHASE_EXECUTE;
-    case Phase::kVerify: return v1::PHASE_VERIFY;
-    case Phase::kCleanup: return v1::PHASE_CLEANUP;
+    case Phase::kPrepare:
+      return v1::PHASE_PREPARE;
+    case Phase::kExecute:
+      return v1::PHASE_EXECUTE;
+    case Phase::kVerify:
+      return v1::PHASE_VERIFY;
+    case Phase::kCleanup:
+      return v1::PHASE_CLEANUP;
   }
   return v1::PHASE_UNSPECIFIED;
 }
 
 v1::HoldKind ToProto(HoldKind kind) {
   switch (kind) {
-    case HoldKind::kNone: return v1::HOLD_KIND_NONE;
-    case HoldKind::kThrottled: return v1::HOLD_KIND_THROTTLED;
-    case HoldKind::kBlocked: return v1::HOLD_KIND_BLOCKED;
-    case HoldKind::kOutOfWindow: return v1::HOLD_KIND_OUT_OF_WINDOW;
-    case HoldKind::kBackoff: return v1::HOLD_KIND_BACKOFF;
-    case HoldKind::kWaitingTurn: return v1::HOLD_KIND_WAITING_TURN;
-    case HoldKind::kNeedsStart: return v1::HOLD_KIND_NEEDS_START;
-    case HoldKind::kPreflight: return v1::HOLD_KIND_PREFLIGHT;
-    case HoldKind::kSkipped: return v1::HOLD_KIND_SKIPPED;
-    case HoldKind::kNoOwner: return v1::HOLD_KIND_NO_OWNER;
-    case HoldKind::kFrozen: return v1::HOLD_KIND_FROZEN;
+    case HoldKind::kNone:
+      return v1::HOLD_KIND_NONE;
+    case HoldKind::kThrottled:
+      return v1::HOLD_KIND_THROTTLED;
+    case HoldKind::kBlocked:
+      return v1::HOLD_KIND_BLOCKED;
+    case HoldKind::kOutOfWindow:
+      return v1::HOLD_KIND_OUT_OF_WINDOW;
+    case HoldKind::kBackoff:
+      return v1::HOLD_KIND_BACKOFF;
+    case HoldKind::kWaitingTurn:
+      return v1::HOLD_KIND_WAITING_TURN;
+    case HoldKind::kNeedsStart:
+      return v1::HOLD_KIND_NEEDS_START;
+    case HoldKind::kPreflight:
+      return v1::HOLD_KIND_PREFLIGHT;
+    case HoldKind::kSkipped:
+      return v1::HOLD_KIND_SKIPPED;
+    case HoldKind::kNoOwner:
+      return v1::HOLD_KIND_NO_OWNER;
+    case HoldKind::kFrozen:
+      return v1::HOLD_KIND_FROZEN;
   }
   return v1::HOLD_KIND_UNSPECIFIED;
 }
@@ -205,7 +236,8 @@ absl::StatusOr<State> FromProto(v1::State state) {
   for (const State known : kAllStates) {
     if (ToProto(known) == state) return known;
   }
-  return FieldError("states", absl::StrCat(static_cast<int>(state), " is no state; expected STATE_PENDING to STATE_COMPLETED."));
+  return FieldError("states",
+                    absl::StrCat(static_cast<int>(state), " is no state; expected STATE_PENDING to STATE_COMPLETED."));
 }
 
 v1::Migration ToProto(const StoredMigration& stored, const LiveWork& live, const ConvertTimes& times) {
@@ -308,7 +340,8 @@ absl::StatusOr<absl::Time> FromTimestamp(const google::protobuf::Timestamp& time
   // 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, as google.protobuf.Timestamp itself says.
   constexpr std::int64_t kFirst = -62'135'596'800;
   constexpr std::int64_t kLast = 253'402'300'799;
-  if (timestamp.seconds() < kFirst || timestamp.seconds() > kLast || timestamp.nanos() < 0 || timestamp.nanos() > 999'999'999) {
+  if (timestamp.seconds() < kFirst || timestamp.seconds() > kLast || timestamp.nanos() < 0 ||
+      timestamp.nanos() > 999'999'999) {
     return FieldError(field, "is no valid timestamp; expected a time in the years 1 to 9999.");
   }
   return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());

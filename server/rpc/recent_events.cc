@@ -96,7 +96,8 @@ void RecentEvents::FetchLoop() {
       const bool ok = events.ok();
       if (ok) Keep(id, {std::make_shared<const Events>(*std::move(events)), wanted.revision, clock_.Now()});
       // Who wants a newer revision than was asked for waits for the next reading.
-      answers = TakeWaiters([&](const Waiter& waiter) { return waiter.id == id && (!ok || waiter.revision <= wanted.revision); });
+      answers = TakeWaiters(
+          [&](const Waiter& waiter) { return waiter.id == id && (!ok || waiter.revision <= wanted.revision); });
     }
     for (const auto& answer : answers) answer();
   }

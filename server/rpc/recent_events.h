@@ -1,5 +1,5 @@
-// The latest events of migrations that somebody looks at, kept in memory, so that Status is answered without waiting for the control
-// store: refreshed in the background, at most once a second for each migration.
+// The latest events of migrations that somebody looks at, kept in memory, so that Status is answered without waiting
+// for the control store: refreshed in the background, at most once a second for each migration.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ class RecentEvents {
   RecentEvents(const RecentEvents&) = delete;
   RecentEvents& operator=(const RecentEvents&) = delete;
 
-  // Answers at once when what is known is of this revision and at most a few seconds old; otherwise as soon as it was read, but within
-  // `kLongestWait` with what is known or nothing.
+  // Answers at once when what is known is of this revision and at most a few seconds old; otherwise as soon as it was
+  // read, but within `kLongestWait` with what is known or nothing.
   void Get(const Migration& migration, Answer answer) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Answers everybody who waits. Get then answers with what is known. Idempotent, but for one thread.

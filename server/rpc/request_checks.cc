@@ -21,14 +21,15 @@ constexpr std::size_t kFileBytesMax = 256 * 1024;
 // Longest value of a field, by its name; what is not here has kTextBytesDefault.
 std::size_t LongestText(const std::string& field) {
   static const auto& longest = *new std::map<std::string, std::size_t>{
-      {"reason", 1000},     {"request_id", 128}, {"page_token", 2000}, {"resume_token", 200},
+      {"reason", 1000},           {"request_id", 128}, {"page_token", 2000}, {"resume_token", 200},
       {"content", kFileBytesMax}, {"order_by", 50},    {"value", 10000},     {"file_name", 300},
   };
   const auto found = longest.find(field);
   return found == longest.end() ? kTextBytesDefault : found->second;
 }
 
-// Length of the UTF-8 sequence at `text[i]`; 0 when there is none, or it is an overlong form, a surrogate or beyond U+10FFFF.
+// Length of the UTF-8 sequence at `text[i]`; 0 when there is none, or it is an overlong form, a surrogate or beyond
+// U+10FFFF.
 std::size_t SequenceLength(const std::string& text, std::size_t i) {
   const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
   const auto follows = [&](std::size_t n) {
@@ -67,7 +68,8 @@ bool IsPrintable(const std::string& text) {
 
 absl::Status CheckValue(const std::string& path, const std::string& name, const std::string& text) {
   const std::size_t longest = LongestText(name);
-  if (text.size() > longest) return FieldError(path, absl::StrCat("has ", text.size(), " bytes; expected at most ", longest, "."));
+  if (text.size() > longest)
+    return FieldError(path, absl::StrCat("has ", text.size(), " bytes; expected at most ", longest, "."));
   // Content of a file has checks of its own, with places.
   if (name != "content" && !IsPrintable(text)) return FieldError(path, "is not printable UTF-8 text.");
   return absl::OkStatus();
@@ -93,8 +95,9 @@ absl::Status CheckMessage(const Message& message, const std::string& prefix) {
       const std::string place = field->is_repeated() ? absl::StrCat(path, "[", i, "]") : path;
       if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
         std::string scratch;
-        const std::string& text = field->is_repeated() ? reflection.GetRepeatedStringReference(message, field, i, &scratch)
-                                                       : reflection.GetStringReference(message, field, &scratch);
+        const std::string& text = field->is_repeated()
+                                      ? reflection.GetRepeatedStringReference(message, field, i, &scratch)
+                                      : reflection.GetStringReference(message, field, &scratch);
         MD_RETURN_IF_ERROR(CheckValue(place, field->name(), text));
       } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
         const Message& inner = field->is_repeated() ? reflection.GetRepeatedMessage(message, field, i)
@@ -125,13 +128,16 @@ absl::StatusOr<std::optional<absl::Time>> OptionalTime(bool is_set, const google
 absl::Status CheckSizes(const migrationcontrol::v1::SetBatchSizeRequest& request) {
   if (request.automatic()) {
     if (request.batch_size() == 0 && request.sub_batch_size() == 0 && !request.has_until()) return absl::OkStatus();
-    return FieldError("automatic", "goes back to the definition's sizes, so batch_size, sub_batch_size and until must not be given.");
+    return FieldError(
+        "automatic", "goes back to the definition's sizes, so batch_size, sub_batch_size and until must not be given.");
   }
   if (request.batch_size() < 1) {
-    return FieldError("batch_size", absl::StrCat("is ", request.batch_size(), "; expected 1 to max_batch_size, or `automatic`."));
+    return FieldError("batch_size",
+                      absl::StrCat("is ", request.batch_size(), "; expected 1 to max_batch_size, or `automatic`."));
   }
   if (request.sub_batch_size() < 0) {
-    return FieldError("sub_batch_size", absl::StrCat("is ", request.sub_batch_size(), "; expected 1 to batch_size, or 0 to keep it."));
+    return FieldError("sub_batch_size",
+                      absl::StrCat("is ", request.sub_batch_size(), "; expected 1 to batch_size, or 0 to keep it."));
   }
   return absl::OkStatus();
 }

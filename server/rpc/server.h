@@ -59,17 +59,18 @@ class RpcServer {
   RpcServer(const RpcServer&) = delete;
   RpcServer& operator=(const RpcServer&) = delete;
 
-  // Binds and serves. Health is NOT_SERVING until the board was loaded, and whenever the control store cannot be reached.
-  // INVALID_ARGUMENT: no address. UNAVAILABLE: it cannot be bound, with the system's reason.
+  // Binds and serves. Health is NOT_SERVING until the board was loaded, and whenever the control store cannot be
+  // reached. INVALID_ARGUMENT: no address. UNAVAILABLE: it cannot be bound, with the system's reason.
   absl::Status Start();
   // Bound port; 0 for a unix socket or before Start.
   int port() const { return port_; }
 
-  // Overrules health for the rest of the process's life, as when it is about to stop: false is NOT_SERVING, true follows the board.
+  // Overrules health for the rest of the process's life, as when it is about to stop: false is NOT_SERVING, true
+  // follows the board.
   void SetServing(bool allowed) ABSL_LOCKS_EXCLUDED(health_mutex_);
 
-  // NOT_SERVING at once; watches and queued calls end with UNAVAILABLE; calls under way get until `deadline` (from now) and are then
-  // cancelled, so that their clients go on while we wait for our own side of them. Idempotent.
+  // NOT_SERVING at once; watches and queued calls end with UNAVAILABLE; calls under way get until `deadline` (from now)
+  // and are then cancelled, so that their clients go on while we wait for our own side of them. Idempotent.
   void Shutdown(absl::Duration deadline);
 
  private:

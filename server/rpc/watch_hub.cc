@@ -21,7 +21,8 @@ class RefusedStream : public WatchHub::Reactor {
 };
 
 absl::Status Stopping() {
-  return WithReason(absl::UnavailableError("The server is stopping; watch again with the last resume_token."), kReasonStopping);
+  return WithReason(absl::UnavailableError("The server is stopping; watch again with the last resume_token."),
+                    kReasonStopping);
 }
 
 absl::StatusOr<WatchFilter> FilterOf(const v1::WatchRequest& request, const BoardSnapshot& snapshot) {
@@ -58,12 +59,13 @@ WatchHub::Reactor* WatchHub::Open(const v1::WatchRequest& request) {
   absl::MutexLock lock(&mutex_);
   if (stopping_) return refuse(Stopping());
   if (streams_.size() >= options_.streams_max) {
-    return refuse(WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                                 "There are ", streams_.size(), " watches already, which is the limit; try again later, or use List.")),
-                             kReasonTooManyWatches));
+    return refuse(WithReason(
+        absl::ResourceExhaustedError(absl::StrCat(
+            "There are ", streams_.size(), " watches already, which is the limit; try again later, or use List.")),
+        kReasonTooManyWatches));
   }
-  streams_.push_back(new WatchStream(*this, WatchState(*std::move(filter), *seen, boot_id_, options_.migrations_per_message),
-                                     clock_.Now()));
+  streams_.push_back(new WatchStream(
+      *this, WatchState(*std::move(filter), *seen, boot_id_, options_.migrations_per_message), clock_.Now()));
   woken_ = true;
   return streams_.back();
 }
@@ -85,21 +87,23 @@ void WatchHub::Run() {
       mutex_.AwaitWithTimeout(absl::Condition(&ready), next_heartbeat - clock_.Now());
       woken_ = false;
       stopping = stopping_;
-      const auto first_over = std::stable_partition(streams_.begin(), streams_.end(),
-                                                    [&](const WatchStream* stream) { return !stopping && !stream->over(); });
+      const auto first_over = std::stable_partition(
+          streams_.begin(), streams_.end(), [&](const WatchStream* stream) { return !stopping && !stream->over(); });
       over.assign(first_over, streams_.end());
       streams_.erase(first_over, streams_.end());
       open = streams_;
     }
     // Without the lock: gRPC may call back from within.
     for (WatchStream* stream : over) {
-      stream->Finish(stopping ? ToGrpcStatus(Stopping(), "") : grpc::Status(grpc::StatusCode::CANCELLED, "The client went away."));
+      stream->Finish(stopping ? ToGrpcStatus(Stopping(), "")
+                              : grpc::Status(grpc::StatusCode::CANCELLED, "The client went away."));
     }
     if (stopping) return;
     const auto snapshot = board_.Get();
     const absl::Time now = clock_.Now();
     next_heartbeat = absl::InfiniteFuture();
-    for (WatchStream* stream : open) next_heartbeat = std::min(next_heartbeat, stream->Advance(*snapshot, now, options_.heartbeat));
+    for (WatchStream* stream : open)
+      next_heartbeat = std::min(next_heartbeat, stream->Advance(*snapshot, now, options_.heartbeat));
   }
 }
 

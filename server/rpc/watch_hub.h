@@ -1,5 +1,6 @@
-// All open Watch streams. One thread looks at the board when it changes and writes to each stream what it has not been sent yet: at
-// most one message in flight on a stream, so a slow reader gets the latest state of each migration, not each step.
+// All open Watch streams. One thread looks at the board when it changes and writes to each stream what it has not been
+// sent yet: at most one message in flight on a stream, so a slow reader gets the latest state of each migration, not
+// each step.
 #pragma once
 
 #include <cstddef>
@@ -32,15 +33,16 @@ class WatchHub {
  public:
   using Reactor = grpc::ServerWriteReactor<migrationcontrol::v1::WatchResponse>;
 
-  // board and clock outlive it. `boot_id` tells this process from the ones before it: versions of the board mean nothing to others.
+  // board and clock outlive it. `boot_id` tells this process from the ones before it: versions of the board mean
+  // nothing to others.
   WatchHub(WatchHubOptions options, Board& board, Clock& clock, std::string boot_id);
   // Stops. All streams must be over by then, that is: the gRPC server is shut down.
   ~WatchHub();
   WatchHub(const WatchHub&) = delete;
   WatchHub& operator=(const WatchHub&) = delete;
 
-  // The reactor of a new call, owned by gRPC. Ends at once with NOT_FOUND (the migration), INVALID_ARGUMENT (resume_token),
-  // RESOURCE_EXHAUSTED (too many streams) or UNAVAILABLE (stopped).
+  // The reactor of a new call, owned by gRPC. Ends at once with NOT_FOUND (the migration), INVALID_ARGUMENT
+  // (resume_token), RESOURCE_EXHAUSTED (too many streams) or UNAVAILABLE (stopped).
   Reactor* Open(const migrationcontrol::v1::WatchRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The reactor of a call that is over with that error.

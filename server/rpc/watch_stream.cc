@@ -21,7 +21,8 @@ constexpr std::size_t kMessageBytes = 1024 * 1024;
 }  // namespace
 
 bool WatchFilter::Matches(const Migration& migration) const {
-  return (!id.has_value() || migration.id == *id) && (target.empty() || migration.target == target) && HasLabels(migration, labels);
+  return (!id.has_value() || migration.id == *id) && (target.empty() || migration.target == target) &&
+         HasLabels(migration, labels);
 }
 
 bool WatchFilter::MatchesDeleted(const std::string& name) const {
@@ -33,13 +34,15 @@ absl::StatusOr<std::optional<std::uint64_t>> ParseResumeToken(const std::string&
   const std::size_t colon = token.rfind(':');
   std::uint64_t version = 0;
   if (colon == std::string::npos || !absl::SimpleAtoi(token.substr(colon + 1), &version)) {
-    return FieldError("resume_token", "is no token of this service; send back the last resume_token as it was, or none.");
+    return FieldError("resume_token",
+                      "is no token of this service; send back the last resume_token as it was, or none.");
   }
   if (version == 0 || token.substr(0, colon) != boot_id) return std::optional<std::uint64_t>();
   return std::optional<std::uint64_t>(version);
 }
 
-WatchState::WatchState(WatchFilter filter, std::optional<std::uint64_t> seen, std::string boot_id, int migrations_per_message)
+WatchState::WatchState(WatchFilter filter, std::optional<std::uint64_t> seen, std::string boot_id,
+                       int migrations_per_message)
     : filter_(std::move(filter)),
       boot_id_(std::move(boot_id)),
       migrations_per_message_(migrations_per_message),
@@ -60,7 +63,8 @@ void WatchState::BeginSnapshot(const BoardSnapshot& snapshot) {
 void WatchState::Observe(const BoardSnapshot& snapshot) {
   if (!snapshot.loaded) return;
   // Deletions that the board has forgotten, or more than a reader can be told one by one: the whole state says it too.
-  const bool forgotten = seen_.has_value() && snapshot.deleted.size() >= kDeletedKept && snapshot.deleted.begin()->first > *seen_;
+  const bool forgotten =
+      seen_.has_value() && snapshot.deleted.size() >= kDeletedKept && snapshot.deleted.begin()->first > *seen_;
   if (!seen_.has_value() || *seen_ > snapshot.version || forgotten || pending_deleted_.size() > kDeletedKept) {
     BeginSnapshot(snapshot);
     return;
@@ -77,7 +81,8 @@ void WatchState::Observe(const BoardSnapshot& snapshot) {
 
 v1::WatchResponse WatchState::Empty(const BoardSnapshot& snapshot, absl::Time process_now) const {
   v1::WatchResponse response;
-  if (const auto as_of = ToTimestamp(TimesOf(snapshot, process_now).as_of); as_of.has_value()) *response.mutable_as_of() = *as_of;
+  if (const auto as_of = ToTimestamp(TimesOf(snapshot, process_now).as_of); as_of.has_value())
+    *response.mutable_as_of() = *as_of;
   response.set_resume_token(absl::StrCat(boot_id_, ":", complete_));
   return response;
 }

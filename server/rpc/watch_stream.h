@@ -31,7 +31,8 @@ struct WatchFilter {
   bool MatchesDeleted(const std::string& name) const;
 };
 
-// "<boot id>:<board version>". nullopt: of another process, so nothing is known of what its holder has seen. INVALID_ARGUMENT: damaged.
+// "<boot id>:<board version>". nullopt: of another process, so nothing is known of what its holder has seen.
+// INVALID_ARGUMENT: damaged.
 absl::StatusOr<std::optional<std::uint64_t>> ParseResumeToken(const std::string& token, const std::string& boot_id);
 
 // What is to be sent, without the sending. For one thread.
@@ -42,7 +43,8 @@ class WatchState {
 
   // Notes what changed since the last call.
   void Observe(const BoardSnapshot& snapshot);
-  // The next message; nullopt when nothing is to be said. Its migrations are as they are in `snapshot`, which was observed.
+  // The next message; nullopt when nothing is to be said. Its migrations are as they are in `snapshot`, which was
+  // observed.
   std::optional<migrationcontrol::v1::WatchResponse> Next(const BoardSnapshot& snapshot, absl::Time process_now);
   migrationcontrol::v1::WatchResponse Heartbeat(const BoardSnapshot& snapshot, absl::Time process_now) const;
 
@@ -60,15 +62,17 @@ class WatchState {
   std::set<std::string> pending_deleted_;
 };
 
-// The gRPC side. Everything but the two flags belongs to the hub's thread, which alone starts writes and ends the stream; after
-// Finish it does not touch it any more.
+// The gRPC side. Everything but the two flags belongs to the hub's thread, which alone starts writes and ends the
+// stream; after Finish it does not touch it any more.
 class WatchStream : public grpc::ServerWriteReactor<migrationcontrol::v1::WatchResponse> {
  public:
-  WatchStream(WatchHub& hub, WatchState state, absl::Time opened_at) : state_(std::move(state)), sent_at_(opened_at), hub_(hub) {}
+  WatchStream(WatchHub& hub, WatchState state, absl::Time opened_at)
+      : state_(std::move(state)), sent_at_(opened_at), hub_(hub) {}
 
   bool writing() const { return writing_.load(); }
   bool over() const { return over_.load(); }
-  // Sends what there is to say, or a heartbeat when `heartbeat` has passed. Returns the process-clock time of the next one.
+  // Sends what there is to say, or a heartbeat when `heartbeat` has passed. Returns the process-clock time of the next
+  // one.
   absl::Time Advance(const BoardSnapshot& snapshot, absl::Time now, absl::Duration heartbeat);
 
   void OnWriteDone(bool ok) override;

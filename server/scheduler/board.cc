@@ -58,16 +58,19 @@ void Board::Edit(const std::function<void(BoardSnapshot&)>& edit) {
   Notify();
 }
 
-void Board::Upsert(const StoredMigration& stored) {
+StoredMigration Board::Upsert(const StoredMigration& stored) {
+  StoredMigration after = stored;
   Edit([&](BoardSnapshot& snapshot) {
     BoardEntry& entry = snapshot.migrations[stored.migration.id.value];
+    // The counters of a run of this process reach the store about once a second.
+    const ProgressCounters& shown = entry.stored.migration.progress;
+    const bool newer_shown = stored.migration.fence != FenceState::kNone && shown.sub_batches_done > stored.migration.progress.sub_batches_done;
+    if (newer_shown) after.migration.progress = shown;
     // A slower reader of the store must not bring an older revision back.
-    if (entry.stored.definition != nullptr && entry.stored.migration.revision > stored.migration.revision) return;
-    const ProgressCounters shown = entry.stored.migration.progress;
-    const bool newer_shown = !entry.live.backends.empty() && shown.sub_batches_done > stored.migration.progress.sub_batches_done;
-    entry.stored = stored;
-    if (newer_shown) entry.stored.migration.progress = shown;
+    const bool older = entry.stored.definition != nullptr && entry.stored.migration.revision > stored.migration.revision;
+    if (!older) entry.stored = after;
   });
+  return after;
 }
 
 void Board::Remove(MigrationId id) {

@@ -75,8 +75,8 @@ class Board {
   void Edit(const std::function<void(BoardSnapshot&)>& edit) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // After a mutation in this process: readers see it at once. Counters that this process published itself stay when they are newer
-  // than the stored ones.
-  void Upsert(const StoredMigration& stored) ABSL_LOCKS_EXCLUDED(mutex_);
+  // than the stored ones. Returns the migration as it then stands on the board.
+  StoredMigration Upsert(const StoredMigration& stored) ABSL_LOCKS_EXCLUDED(mutex_);
   void Remove(MigrationId id) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // `listener` is called, without a lock and from whatever thread edited, after each change; it must not block. Returns a handle

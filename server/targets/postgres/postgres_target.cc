@@ -8,6 +8,7 @@
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 #include "server/clock.h"
+#include "server/targets/postgres/connection.h"
 #include "server/targets/postgres/lane_session.h"
 #include "server/targets/postgres/schema_sql.h"
 

@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "server/targets/postgres/connection.h"
 #include "server/targets/target.h"
 
 namespace migrationd {
+
+class Connection;  // connection.h; libpq stays behind it
 
 struct PostgresTargetOptions {
   std::string name;

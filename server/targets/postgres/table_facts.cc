@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "migrations/model/status_macros.h"
+#include "server/targets/postgres/connection.h"
 #include "server/targets/postgres/postgres_target.h"
 
 namespace migrationd {
