@@ -80,8 +80,8 @@ class Opening {
     on_phase_(Phase::kPrepare);
     for (auto step : {&Opening::Identify, &Opening::Plan, &Opening::Preflight, &Opening::Begin, &Opening::TakeFence,
                       &Opening::CompareTable, &Opening::Prepare, &Opening::PlanPass}) {
-      // The claim may have been lost, or the operator may have paused, between any two steps.
-      if (context_.controls.stopped() || !context_.controls.trusted()) return OpenOutcome{};
+      // The claim may have been lost, or the operator may have paused or frozen, between any two steps.
+      if (!context_.controls.may_begin()) return OpenOutcome{};
       if (MaybeOutcome outcome = (this->*step)(); outcome.has_value()) return *std::move(outcome);
     }
     OpenOutcome ready;

@@ -17,10 +17,29 @@ namespace {
 
 std::int64_t NowMs() { return absl::ToUnixMillis(Clock::Real().Now()); }
 
-// The first line only: libpq appends details of hosts and addresses, but never the password.
+// Longer than anything of ours runs; keeps an infinite duration from overflowing.
+constexpr absl::Duration kLongest = absl::Hours(24 * 30);
+
+std::int64_t DeadlineMs(absl::Duration timeout) {
+  return NowMs() + absl::ToInt64Milliseconds(std::min(timeout, kLongest));
+}
+
+// The first line only; libpq never writes the password.
 std::string FirstLine(const char* message) {
   const std::string text = message == nullptr ? "" : message;
   return text.substr(0, text.find('\n'));
+}
+
+// An error result as a status.
+absl::Status ErrorOf(const PGresult* result, bool tell_position) {
+  if (PQresultStatus(result) == PGRES_EMPTY_QUERY) return DatabaseError("42601", "the statement is empty");
+  const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  if (sqlstate == nullptr) return DatabaseError("", "the connection broke");
+  std::string text = WithoutRowValues(sqlstate, message == nullptr ? "(no message)" : message);
+  const char* position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
+  if (tell_position && position != nullptr) absl::StrAppend(&text, " (at character ", position, ")");
+  return DatabaseError(sqlstate, text);
 }
 
 // A NOTICE must not end on the terminal.
@@ -47,15 +66,29 @@ Connection::~Connection() {
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& options) {
+  // libpq quotes a text that it cannot parse, and that text may hold a password.
+  std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> parsed(PQconninfoParse(options.url.c_str(), nullptr),
+                                                                      &PQconninfoFree);
+  if (parsed == nullptr)
+    return DatabaseError("", "cannot connect: the URL is not one of PostgreSQL (postgresql://user@host:port/database)");
   // A dead peer is noticed while waiting (keepalives) and while sending (tcp_user_timeout); neither alone is enough.
-  const char* const keywords[] = {"dbname",          "keepalives",      "keepalives_idle",  "keepalives_interval", "keepalives_count",
-                                  "tcp_user_timeout", "client_encoding", "fallback_application_name", nullptr};
+  const char* const keywords[] = {"dbname",
+                                  "keepalives",
+                                  "keepalives_idle",
+                                  "keepalives_interval",
+                                  "keepalives_count",
+                                  "tcp_user_timeout",
+                                  "client_encoding",
+                                  "fallback_application_name",
+                                  nullptr};
   const char* const values[] = {options.url.c_str(), "1", "5", "5", "3", "15000", "UTF8", "migrationd", nullptr};
-  std::unique_ptr<Connection> connection(new Connection(PQconnectStartParams(keywords, values, /*expand_dbname=*/1), options.query_timeout));
+  std::unique_ptr<Connection> connection(
+      new Connection(PQconnectStartParams(keywords, values, /*expand_dbname=*/1), options.query_timeout));
   if (connection->connection_ == nullptr) return absl::ResourceExhaustedError("out of memory for a connection");
   MD_RETURN_IF_ERROR(connection->FinishConnecting(options.connect_timeout));
   PQsetNoticeProcessor(connection->connection_.get(), &IgnoreNotice, nullptr);
-  if (PQsetnonblocking(connection->connection_.get(), 1) != 0) return connection->Lost("the connection cannot be made non-blocking");
+  if (PQsetnonblocking(connection->connection_.get(), 1) != 0)
+    return connection->Lost("the connection cannot be made non-blocking");
   {
     absl::MutexLock lock(&connection->cancel_mutex_);
     connection->cancel_ = PQgetCancel(connection->connection_.get());
@@ -65,7 +98,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOption
 }
 
 absl::Status Connection::FinishConnecting(absl::Duration timeout) {
-  const std::int64_t deadline = NowMs() + absl::ToInt64Milliseconds(timeout);
+  const std::int64_t deadline = DeadlineMs(timeout);
   PostgresPollingStatusType state = PGRES_POLLING_WRITING;
   while (state != PGRES_POLLING_OK) {
     if (PQstatus(connection_.get()) == CONNECTION_BAD || state == PGRES_POLLING_FAILED) {
@@ -78,19 +111,22 @@ absl::Status Connection::FinishConnecting(absl::Duration timeout) {
 }
 
 absl::Status Connection::FindBackend() {
-  MD_ASSIGN_OR_RETURN(const QueryResult result, Query("SELECT pg_backend_pid()"));
+  MD_ASSIGN_OR_RETURN(const QueryResult result, Query("SELECT pg_catalog.pg_backend_pid()"));
   backend_pid_ = static_cast<int>(result.integer(0, 0));
   // A pooler makes up the process id that it tells its clients.
   pooled_ = backend_pid_ != PQbackendPID(connection_.get());
   return absl::OkStatus();
 }
 
-absl::StatusOr<QueryResult> Connection::Query(const std::string& sql) { return Finish(PQsendQuery(connection_.get(), sql.c_str())); }
+absl::StatusOr<QueryResult> Connection::Query(const std::string& sql) {
+  return Finish(PQsendQuery(connection_.get(), sql.c_str()));
+}
 
 absl::StatusOr<QueryResult> Connection::Query(const std::string& sql, const Parameters& parameters) {
   std::vector<const char*> values;
   for (const auto& parameter : parameters) values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
-  return Finish(PQsendQueryParams(connection_.get(), sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0));
+  return Finish(PQsendQueryParams(connection_.get(), sql.c_str(), static_cast<int>(values.size()), nullptr,
+                                  values.data(), nullptr, nullptr, 0));
 }
 
 absl::Status Connection::Prepare(const std::string& name, const std::string& sql) {
@@ -100,11 +136,14 @@ absl::Status Connection::Prepare(const std::string& name, const std::string& sql
 absl::StatusOr<QueryResult> Connection::Execute(const std::string& name, const Parameters& parameters) {
   std::vector<const char*> values;
   for (const auto& parameter : parameters) values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
-  return Finish(PQsendQueryPrepared(connection_.get(), name.c_str(), static_cast<int>(values.size()), values.data(), nullptr, nullptr, 0));
+  return Finish(PQsendQueryPrepared(connection_.get(), name.c_str(), static_cast<int>(values.size()), values.data(),
+                                    nullptr, nullptr, 0));
 }
 
 absl::Status Connection::Parse(const std::string& sql, const std::vector<Oid>& types) {
-  return Finish(PQsendPrepare(connection_.get(), "", sql.c_str(), static_cast<int>(types.size()), types.data())).status();
+  return Finish(PQsendPrepare(connection_.get(), "", sql.c_str(), static_cast<int>(types.size()), types.data()),
+                /*tell_position=*/true)
+      .status();
 }
 
 absl::Status Connection::Wait(bool for_write, std::int64_t deadline_ms) {
@@ -127,20 +166,25 @@ absl::Status Connection::Lost(const std::string& what) {
   return DatabaseError("", detail.empty() ? what : absl::StrCat(what, ": ", detail));
 }
 
-absl::StatusOr<QueryResult> Connection::Finish(int sent) {
-  last_query_sent_ = false;
-  if (sent == 0) return Lost("the query could not be sent");
-  // Part of the message may be on its way from here on.
-  last_query_sent_ = true;
+absl::Status Connection::Flush(std::int64_t deadline_ms) {
   PGconn* connection = connection_.get();
-  const std::int64_t deadline = NowMs() + absl::ToInt64Milliseconds(query_timeout_);
   for (int flushed = PQflush(connection); flushed != 0; flushed = PQflush(connection)) {
     if (flushed < 0) return Lost("the connection broke while sending");
-    MD_RETURN_IF_ERROR(Wait(/*for_write=*/true, deadline));
+    MD_RETURN_IF_ERROR(Wait(/*for_write=*/true, deadline_ms));
+    // The server may be waiting for us to read before it reads on.
     if (PQconsumeInput(connection) == 0) return Lost("the connection broke while sending");
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<QueryResult> Connection::Finish(int sent, bool tell_position) {
+  if (sent == 0) return Lost("the query could not be sent");
+  PGconn* connection = connection_.get();
+  const std::int64_t deadline = DeadlineMs(query_timeout_);
+  MD_RETURN_IF_ERROR(Flush(deadline));
   absl::Status error;
   std::unique_ptr<PGresult, decltype(&PQclear)> last(nullptr, &PQclear);
+  // To the end of the message: in the extended protocol the result comes before the commit, whose error follows it.
   while (true) {
     while (PQisBusy(connection) != 0) {
       MD_RETURN_IF_ERROR(Wait(/*for_write=*/false, deadline));
@@ -150,15 +194,13 @@ absl::StatusOr<QueryResult> Connection::Finish(int sent) {
     if (result == nullptr) break;
     last.reset(result);
     const ExecStatusType status = PQresultStatus(result);
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY || !error.ok()) continue;
-    const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    if (sqlstate == nullptr) {
-      error = Lost("the connection broke");
-    } else {
-      error = DatabaseError(sqlstate, message == nullptr ? "(no message)" : message);
+    if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
+      return Lost("COPY to or from the client is not possible here");
     }
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || !error.ok()) continue;
+    error = ErrorOf(result, tell_position);
   }
+  if (broken()) return Lost("the connection broke");
   if (!error.ok()) return error;
   if (last == nullptr) return Lost("the database gave no answer");
   return QueryResult(last.release());
@@ -166,14 +208,27 @@ absl::StatusOr<QueryResult> Connection::Finish(int sent) {
 
 bool Connection::broken() const { return gave_up_ || PQstatus(connection_.get()) == CONNECTION_BAD; }
 
-bool Connection::in_transaction() const { return PQtransactionStatus(connection_.get()) != PQTRANS_IDLE; }
-
 void Connection::Cancel() {
   absl::MutexLock lock(&cancel_mutex_);
   if (cancel_ == nullptr) return;
   char error[256];
   // A cancel that does not arrive is made good by the statement's own timeout.
   PQcancel(cancel_, error, sizeof(error));
+}
+
+std::string WithoutRowValues(std::string_view sqlstate, std::string_view message) {
+  if (!sqlstate.starts_with("22")) return std::string(message);
+  std::string kept;
+  bool quoted = false;
+  for (const char c : message) {
+    if (c == '"') {
+      if (!quoted) kept += "\"...\"";
+      quoted = !quoted;
+    } else if (!quoted) {
+      kept += c;
+    }
+  }
+  return kept;
 }
 
 }  // namespace migrationd

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +23,8 @@ class QueryResult {
  public:
   explicit QueryResult(PGresult* result) : result_(result, &PQclear) {}
   int rows() const { return PQntuples(result_.get()); }
+  int columns() const { return PQnfields(result_.get()); }
+  Oid type(int column) const { return PQftype(result_.get(), column); }
   bool null(int row, int column) const { return PQgetisnull(result_.get(), row, column) != 0; }
   std::string text(int row, int column) const { return PQgetvalue(result_.get(), row, column); }
   std::int64_t integer(int row, int column) const;
@@ -33,6 +36,8 @@ class QueryResult {
  private:
   std::unique_ptr<PGresult, decltype(&PQclear)> result_;
 };
+
+inline constexpr Oid kBooleanOid = 16;
 
 // nullopt is NULL.
 using Parameters = std::vector<std::optional<std::string>>;
@@ -46,8 +51,9 @@ struct ConnectOptions {
 
 // For one thread at a time, except Cancel.
 //
-// Errors: DatabaseError with the SQLSTATE and the primary message (never detail or context, which may hold row values); an empty
-// SQLSTATE, UNAVAILABLE, for a connection that cannot be made, broke or did not answer in time. Messages never hold the URL.
+// Errors: DatabaseError with the SQLSTATE and the primary message (never detail or context, and of data exceptions no
+// quoted values, since these are row values); an empty SQLSTATE, UNAVAILABLE, for a connection that cannot be made,
+// broke, was terminated by the server or did not answer in time. Messages never hold the URL.
 class Connection {
  public:
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectOptions& options);
@@ -61,16 +67,17 @@ class Connection {
   absl::StatusOr<QueryResult> Query(const std::string& sql, const Parameters& parameters);
   absl::Status Prepare(const std::string& name, const std::string& sql);
   absl::StatusOr<QueryResult> Execute(const std::string& name, const Parameters& parameters);
-  // Parses only; parameter types by name of type are written as casts in the text.
+  // Parses only, as the unnamed statement, and says at which character an error is.
   absl::Status Parse(const std::string& sql, const std::vector<Oid>& types);
 
-  // Whether the last query had been sent to the server at all when it failed: only then can it have committed.
-  bool last_query_sent() const { return last_query_sent_; }
+  // Nothing can be sent any more.
   bool broken() const;
-  // In a transaction block (also a failed one).
-  bool in_transaction() const;
+  // In a transaction block that can go on.
+  bool in_transaction() const { return PQtransactionStatus(connection_.get()) == PQTRANS_INTRANS; }
+  // Neither in a transaction block nor in a query.
+  bool idle() const { return PQtransactionStatus(connection_.get()) == PQTRANS_IDLE; }
 
-  // Asks the server to cancel what runs on this connection. Any thread; never blocks longer than a connect.
+  // Asks the server to cancel what runs on this connection. Any thread; blocks for as long as connecting takes.
   void Cancel() ABSL_LOCKS_EXCLUDED(cancel_mutex_);
 
   int backend_pid() const { return backend_pid_; }
@@ -84,8 +91,10 @@ class Connection {
   explicit Connection(PGconn* connection, absl::Duration query_timeout);
   absl::Status FinishConnecting(absl::Duration timeout);
   absl::Status FindBackend();
-  // Sends what was queued, then reads all results; the last one, or the first error.
-  absl::StatusOr<QueryResult> Finish(int sent);
+  // Sends what was queued, then reads all results; the last one, or the first error, with its position in the text if
+  // asked.
+  absl::StatusOr<QueryResult> Finish(int sent, bool tell_position = false);
+  absl::Status Flush(std::int64_t deadline_ms);
   // Waits until the socket is ready; UNAVAILABLE after the deadline.
   absl::Status Wait(bool for_write, std::int64_t deadline_ms);
   absl::Status Lost(const std::string& what);
@@ -94,10 +103,13 @@ class Connection {
   absl::Duration query_timeout_;
   int backend_pid_ = 0;
   bool pooled_ = false;
-  bool last_query_sent_ = false;
   bool gave_up_ = false;
   absl::Mutex cancel_mutex_;
   PGcancel* cancel_ ABSL_GUARDED_BY(cancel_mutex_) = nullptr;
 };
+
+// The message of a failed query without what it may quote from rows: data exceptions (class 22) quote the value that
+// was wrong.
+std::string WithoutRowValues(std::string_view sqlstate, std::string_view message);
 
 }  // namespace migrationd

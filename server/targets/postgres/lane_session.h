@@ -1,40 +1,86 @@
 // The sub-batch on PostgreSQL, in two forms with the same protocol.
 //
-// Direct: a function in pg_temp made when the lane opens, with the statements inside: plans are cached, rows are counted exactly, and
-// work, check-and-set and the look-up of the next bound are one message, one transaction, one commit.
+// Direct (direct_session.cc): functions in pg_temp made when the lane opens. Work, check-and-set and the look-up of the
+// next bound are one message, one implicit transaction, one commit.
 //
-// Pooled (a transaction pooler in between, or no right to make temporary functions): an ordinary transaction of several messages
-// without any session state.
+// Pooled (pooled_session.cc), behind a transaction pooler or without the right to make temporary functions: an ordinary
+// transaction of several messages, without any session state.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "server/targets/postgres/connection.h"
+#include "server/targets/postgres/session_settings.h"
 #include "server/targets/target.h"
 
 namespace migrationd {
 
-// What every statement of ours runs under: fixed text forms, a pinned search_path, limits.
-struct SessionSettings {
-  std::string search_path;
-  std::string application_name;
-  bool synchronous_commit = true;
-  absl::Duration lock_timeout = absl::Milliseconds(500);
-  absl::Duration statement_timeout = absl::Seconds(5);
+// A session of that lane on `connection`. `direct_allowed` false: the pooled form whatever the connection is.
+// INVALID_ARGUMENT: a VERIFY pass of a plan without `where`. SQLSTATE 42501: no right to make temporary functions.
+absl::StatusOr<std::unique_ptr<LaneSession>> OpenLaneSession(std::unique_ptr<Connection> connection,
+                                                             const LaneOptions& options, bool direct_allowed);
+
+// What both forms share.
+class LaneSessionBase : public LaneSession {
+ public:
+  LaneSessionBase(std::unique_ptr<Connection> connection, const LaneOptions& options)
+      : connection_(std::move(connection)), plan_(*options.plan), options_(options) {
+    options_.plan = &plan_;
+  }
+  void Cancel() override { connection_->Cancel(); }
+  int backend_pid() const override { return connection_->backend_pid(); }
+
+ protected:
+  // The lower bound of the work: the cursor, or the lane's inclusive beginning.
+  const Key& Lower(const Key& cursor) const { return cursor.empty() ? options_.range.lower : cursor; }
+
+  // The status of a message that may have committed: unknown when the connection broke before the answer was complete.
+  static absl::Status AfterCommitting(const absl::Status& status);
+
+  const std::unique_ptr<Connection> connection_;
+  const MigrationPlan plan_;
+  LaneOptions options_;
 };
 
-// SELECT set_config(...), ...; for the session, or for the transaction (behind a pooler).
-std::string SettingsSql(const SessionSettings& settings, bool local);
+class DirectSession : public LaneSessionBase {
+ public:
+  using LaneSessionBase::LaneSessionBase;
+  // Makes the functions; before anything else.
+  absl::Status Prepare();
+  absl::StatusOr<Key> FindBound(const LaneRange& range, std::int64_t size) override;
+  absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) override;
 
-// migrationd/<first 8 hex digits of token>/<epoch>/<name>, cut to the 63 bytes that PostgreSQL keeps.
-std::string ApplicationName(const FenceClaim& claim);
-// The part of it that is the same for all connections of a claim.
-std::string ApplicationNamePrefix(const std::string& token, std::int64_t epoch);
+ private:
+  absl::Status Make(bool first);
+};
 
-// A connection with that lane's settings and functions. `direct_allowed` false: the pooled form whatever the connection is.
-absl::StatusOr<std::unique_ptr<LaneSession>> OpenLaneSession(std::unique_ptr<Connection> connection, const LaneOptions& options,
-                                                             bool direct_allowed);
+class PooledSession : public LaneSessionBase {
+ public:
+  PooledSession(std::unique_ptr<Connection> connection, const LaneOptions& options, SessionSettings settings)
+      : LaneSessionBase(std::move(connection), options), settings_(std::move(settings)) {}
+  absl::StatusOr<Key> FindBound(const LaneRange& range, std::int64_t size) override;
+  absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) override;
+
+ private:
+  absl::Status Begin();
+  void Rollback();
+  absl::StatusOr<Key> LookUpBound(const Key& cursor, const Key& upper, std::int64_t size);
+  absl::StatusOr<SubBatchResult> WorkAndSet(const SubBatchRequest& request);
+  absl::Status Execute(const SubBatchRequest& request, SubBatchResult& result);
+  absl::Status Verify(const SubBatchRequest& request, SubBatchResult& result);
+  // Runs the work itself.
+  absl::StatusOr<std::int64_t> Work(const std::string& sql, const Parameters& parameters);
+  // The keys that match, as one array value of texts, and how many.
+  absl::StatusOr<std::string> MatchingKeys(const std::string& matching, const Parameters& parameters,
+                                           std::int64_t& count);
+  absl::Status CheckTable();
+
+  const SessionSettings settings_;
+};
+
+// NULL for an empty key.
+std::optional<std::string> ArrayOrNull(const Key& key);
 
 }  // namespace migrationd

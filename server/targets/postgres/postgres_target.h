@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/targets/postgres/session_settings.h"
 #include "server/targets/target.h"
 
 namespace migrationd {
@@ -41,23 +42,28 @@ class PostgresTarget : public Target {
   absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) override;
   absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) override;
   absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) override;
-  absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass, const std::vector<LaneRange>& lanes) override;
+  absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
+                                       const std::vector<LaneRange>& lanes) override;
   absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;
-  absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql, const std::string& search_path,
-                       absl::Duration lock_timeout) override;
+  absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
+                       const std::string& search_path, absl::Duration lock_timeout) override;
   absl::Status Barrier(const FenceClaim& claim, bool completed) override;
   absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) override;
   absl::Status Forget(const std::string& migration, const std::string& control_id) override;
   absl::StatusOr<std::optional<std::string>> FrozenReason() override;
 
  private:
+  using Body = std::function<absl::Status(Connection&)>;
+
   // A connection of one's own, with nothing set yet.
   absl::StatusOr<std::unique_ptr<Connection>> Connect();
-  // Runs `body` in one transaction with pinned settings; commits when it is OK, rolls back otherwise. CommitUnknownError when the
-  // connection broke during COMMIT.
-  absl::Status Transact(const std::string& application_name, const std::string& search_path, absl::Duration lock_timeout,
-                        absl::Duration statement_timeout, const std::function<absl::Status(Connection&)>& body);
-  absl::Status Transact(const std::function<absl::Status(Connection&)>& body);
+  // Runs `body` in one READ COMMITTED transaction under these settings; commits when it is OK, rolls back otherwise.
+  // CommitUnknownError when the connection broke during COMMIT.
+  absl::Status Transact(const SessionSettings& settings, const Body& body);
+  // The same, always rolled back.
+  absl::Status Look(const SessionSettings& settings, const Body& body);
+  // For questions that the operator's SQL may ask of any table; gives way to everybody.
+  SessionSettings LookSettings(const std::string& search_path) const;
 
   const PostgresTargetOptions options_;
 };

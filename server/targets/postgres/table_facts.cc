@@ -23,7 +23,8 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
  WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum)sql";
 
-// Unique indexes that surely tell rows apart: valid, checked at once, over plain not-null columns of all rows. The primary key first.
+// Unique indexes that surely tell rows apart: valid, checked at once, over plain not-null columns of all rows. The
+// primary key first.
 constexpr char kUniqueKeys[] = R"sql(
 SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.position)::text[]
   FROM pg_catalog.pg_index AS i
@@ -35,22 +36,25 @@ SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.position)::text[]
 HAVING count(*) = i.indnkeyatts
  ORDER BY i.indisprimary DESC, i.indexrelid)sql";
 
-// Partitions have the rows; their parent may never have been analysed.
+// Partitions have the rows; their parent may never have been analysed. (pg_partition_tree knows nothing of an ordinary
+// table.)
 constexpr char kEstimate[] = R"sql(
-SELECT CASE WHEN bool_or(c.reltuples < 0) AND NOT bool_or(c.reltuples >= 0) THEN -1 ELSE sum(greatest(c.reltuples, 0)) END
-  FROM pg_catalog.pg_partition_tree($1::bigint::oid::regclass) AS t
-  JOIN pg_catalog.pg_class AS c ON c.oid = t.relid
- WHERE t.isleaf)sql";
+SELECT CASE WHEN bool_and(c.reltuples < 0) THEN -1 ELSE sum(greatest(c.reltuples, 0)) END
+  FROM pg_catalog.pg_class AS c
+ WHERE c.relkind = 'r'
+   AND c.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree($1::oid::regclass) AS t UNION SELECT $1::oid))sql";
 
 }  // namespace
 
 absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableName& table) {
-  const std::string quoted =
-      table.schema.empty() ? QuoteIdentifier(table.name) : absl::StrCat(QuoteIdentifier(table.schema), ".", QuoteIdentifier(table.name));
+  const std::string quoted = table.schema.empty()
+                                 ? QuoteIdentifier(table.name)
+                                 : absl::StrCat(QuoteIdentifier(table.schema), ".", QuoteIdentifier(table.name));
   MD_ASSIGN_OR_RETURN(const QueryResult found, connection.Query(kFindTable, {quoted}));
   if (found.rows() == 0) {
-    return absl::NotFoundError(absl::StrCat("There is no table ", quoted, " in this database",
-                                            table.schema.empty() ? " (looked for in the target's search_path); name its schema." : "."));
+    return absl::NotFoundError(
+        absl::StrCat("There is no table ", quoted, " in this database",
+                     table.schema.empty() ? " (looked for in the target's search_path); name its schema." : "."));
   }
   TableFacts facts;
   facts.oid = found.integer(0, 0);
@@ -58,12 +62,14 @@ absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableNam
   facts.name = found.text(0, 2);
   const std::string kind = found.text(0, 3);
   if (kind != "r" && kind != "p") {
-    return absl::FailedPreconditionError(absl::StrCat(quoted, " is not a table (kind ", kind, "); only ordinary and partitioned tables can be walked."));
+    return absl::FailedPreconditionError(
+        absl::StrCat(quoted, " is not a table (kind ", kind, "); only ordinary and partitioned tables can be walked."));
   }
   const Parameters oid = {absl::StrCat(facts.oid)};
   MD_ASSIGN_OR_RETURN(const QueryResult columns, connection.Query(kColumns, oid));
   for (int i = 0; i < columns.rows(); ++i) {
-    facts.columns.push_back({columns.text(i, 0), columns.text(i, 1), columns.boolean(i, 2), columns.boolean(i, 3), columns.text(i, 4)});
+    facts.columns.push_back(
+        {columns.text(i, 0), columns.text(i, 1), columns.boolean(i, 2), columns.boolean(i, 3), columns.text(i, 4)});
   }
   MD_ASSIGN_OR_RETURN(const QueryResult keys, connection.Query(kUniqueKeys, oid));
   for (int i = 0; i < keys.rows(); ++i) {
@@ -73,7 +79,8 @@ absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableNam
   }
   MD_ASSIGN_OR_RETURN(const QueryResult estimate, connection.Query(kEstimate, oid));
   // Printed like 1e+06.
-  if (estimate.rows() == 1 && !estimate.null(0, 0)) facts.estimated_rows = std::strtod(estimate.text(0, 0).c_str(), nullptr);
+  if (estimate.rows() == 1 && !estimate.null(0, 0))
+    facts.estimated_rows = std::strtod(estimate.text(0, 0).c_str(), nullptr);
   return facts;
 }
 

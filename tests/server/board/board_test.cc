@@ -102,6 +102,7 @@ TEST_F(BoardTest, AnOlderRevisionDoesNotComeBack) {
 
 TEST_F(BoardTest, AMutationDoesNotTakeLiveCountersBack) {
   StoredMigration stored = Make(1, "main", "one", "20260101000000");
+  stored.migration.fence = FenceState::kCreated;
   board_.Upsert(stored);
   board_.Edit([](BoardSnapshot& snapshot) {
     BoardEntry& entry = snapshot.migrations.at(1);
@@ -113,7 +114,7 @@ TEST_F(BoardTest, AMutationDoesNotTakeLiveCountersBack) {
   stored.migration.state = State::kPausing;
   stored.migration.progress.rows_done = 400;
   stored.migration.progress.sub_batches_done = 4;
-  board_.Upsert(stored);
+  EXPECT_EQ(board_.Upsert(stored).migration.progress.rows_done, 500) << "and the answer says the same";
   const Migration shown = board_.Get()->migrations.at(1).stored.migration;
   EXPECT_EQ(shown.state, State::kPausing);
   EXPECT_EQ(shown.progress.rows_done, 500);

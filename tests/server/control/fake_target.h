@@ -23,6 +23,9 @@ class FakeTarget final : public Target {
   std::function<absl::Status(const TakeOverRequest&)> on_revoke = [](const TakeOverRequest&) {
     return absl::OkStatus();
   };
+  std::function<absl::Status(const TakeOverRequest&)> on_take_over = [](const TakeOverRequest&) {
+    return absl::OkStatus();
+  };
   std::function<absl::Status(const std::string&)> on_forget = [](const std::string&) { return absl::OkStatus(); };
   std::function<absl::StatusOr<TableFacts>(const TableName&)> on_inspect = [](const TableName& table) {
     return Facts(table);
@@ -88,6 +91,18 @@ class FakeTarget final : public Target {
     result.checkpoint.claim = {request.migration, kEpoch, "token"};
     return result;
   }
+  absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) override {
+    Remember("TakeOver");
+    const absl::Status status = on_take_over(request);
+    if (!status.ok()) return status;
+    Checkpoint checkpoint;
+    checkpoint.claim = {request.migration, kEpoch, "token"};
+    return checkpoint;
+  }
+  absl::Status Barrier(const FenceClaim&, bool completed) override {
+    Remember(completed ? "Barrier(completed)" : "Barrier");
+    return absl::OkStatus();
+  }
   absl::Status Forget(const std::string& migration, const std::string&) override {
     Remember("Forget");
     return on_forget(migration);
@@ -95,7 +110,6 @@ class FakeTarget final : public Target {
 
   // Not for what stands above.
   absl::StatusOr<bool> AskBoolean(const std::string&, const std::string&) override { return Unexpected("AskBoolean"); }
-  absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest&) override { return Unexpected("TakeOver"); }
   absl::Status RecordTable(const FenceClaim&, std::int64_t, const std::string&) override {
     return Unexpected("RecordTable");
   }
@@ -110,7 +124,6 @@ class FakeTarget final : public Target {
                        absl::Duration) override {
     return Unexpected("RunStep");
   }
-  absl::Status Barrier(const FenceClaim&, bool) override { return Unexpected("Barrier"); }
   absl::StatusOr<std::optional<std::string>> FrozenReason() override { return Unexpected("FrozenReason"); }
 
  private:

@@ -65,6 +65,24 @@ TEST(VerbsTest, AVerbThatDoesSomethingIsOnTheBoardAtOnceAndWakesTheScheduler) {
   EXPECT_EQ(world.Events("one").front().actor, "alice");
 }
 
+TEST(VerbsTest, AcceptCompletesOnTheTargetBeforeItIsReported) {
+  ControlWorld world;
+  world.Add("one");
+  world.MakeHalted("one", kHaltRowsLeft);
+  world.target->on_take_over = [](const TakeOverRequest&) { return absl::UnavailableError("no route to host"); };
+  EXPECT_THAT(world.controller.Accept("one", By("alice")),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no route")));
+  EXPECT_EQ(world.Stored("one").migration.state, State::kHalted);
+  world.target->on_take_over = [&](const TakeOverRequest&) {
+    EXPECT_EQ(world.Stored("one").migration.state, State::kHalted);
+    return absl::OkStatus();
+  };
+  MD_ASSERT_OK(world.controller.Accept("one", By("alice")));
+  EXPECT_THAT(world.target->calls(), ElementsAre("TakeOver", "TakeOver", "Barrier(completed)"));
+  MD_ASSERT_OK(world.controller.Accept("one", By("alice"))) << "asking again changes nothing";
+  EXPECT_EQ(world.target->calls().size(), 3U);
+}
+
 TEST(VerbsTest, RetryFromStartNeedsAWhereOrAnAcknowledgement) {
   ControlWorld world;
   world.Add("with_where");

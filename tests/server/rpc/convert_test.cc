@@ -58,6 +58,7 @@ labels: {team: ci}
   m.progress.rows_done = 400;
   m.progress.rows_estimated = 1000;
   m.progress.batches_done = 4;
+  m.progress.sub_batches_done = 40;
   m.progress.unchanged_rows = 5;
   m.progress.failed_ranges = 6;
   m.progress.rows_per_second = 10;

@@ -1,0 +1,133 @@
+#include "server/targets/postgres/lane_planner.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "migrations/model/status_macros.h"
+
+namespace migrationd {
+namespace {
+
+// Lanes are cut at quantiles of so many keys; of all of them in a table that has fewer than kSmallTableRows.
+constexpr double kSampleRows = 20000;
+constexpr double kSmallTableRows = 50000;
+
+// Rows of the table with all its partitions; where it was never analysed, by its size at a hundred rows a page.
+constexpr char kEstimateRows[] = R"sql(
+SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples
+                ELSE pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::integer * 100 END)::bigint
+  FROM pg_catalog.pg_class AS c
+ WHERE c.relkind = 'r'
+   AND c.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree($1::oid::regclass) AS t UNION SELECT $1::oid))sql";
+
+class LanePlanner {
+ public:
+  LanePlanner(Connection& connection, const MigrationPlan& plan)
+      : connection_(connection), plan_(plan), table_(QuoteIdentifier(plan.schema) + "." + QuoteIdentifier(plan.table)) {
+    for (const std::string& column : plan.key) columns_.push_back("md_t." + QuoteIdentifier(column));
+    for (const std::string& column : columns_) texts_.push_back(column + "::text");
+  }
+
+  absl::StatusOr<std::vector<LaneRange>> Plan(int lanes) {
+    MD_ASSIGN_OR_RETURN(const Key lower, Outermost("ASC"));
+    if (lower.empty()) return std::vector<LaneRange>{LaneRange{}};
+    MD_ASSIGN_OR_RETURN(const Key upper, Outermost("DESC"));
+    std::vector<Key> ends;
+    if (lanes > 1) {
+      MD_ASSIGN_OR_RETURN(ends, Quantiles(lower, upper, lanes));
+    }
+    ends.push_back(upper);
+    std::vector<LaneRange> ranges;
+    for (const Key& end : ends) {
+      LaneRange range;
+      range.lane = static_cast<std::int32_t>(ranges.size());
+      range.lower = ranges.empty() ? lower : ranges.back().upper;
+      // All but the first begin behind the end of the one before.
+      if (!ranges.empty()) range.cursor = range.lower;
+      range.upper = end;
+      ranges.push_back(std::move(range));
+    }
+    return ranges;
+  }
+
+ private:
+  // "md_t.a >= $1::bigint", or "(md_t.a, md_t.b) >= ($1::bigint, $2::text)".
+  std::string Compare(const std::string& comparison, const Key& key, Parameters& parameters) const {
+    std::vector<std::string> values;
+    for (std::size_t i = 0; i < key.size(); ++i) {
+      parameters.push_back(key[i]);
+      values.push_back(absl::StrCat("$", parameters.size(), "::", plan_.key_casts[i]));
+    }
+    return absl::StrCat("(", absl::StrJoin(columns_, ", "), ") ", comparison, " (", absl::StrJoin(values, ", "), ")");
+  }
+
+  std::string Order(const std::string& direction) const {
+    return absl::StrCat(absl::StrJoin(columns_, absl::StrCat(" ", direction, ", ")), " ", direction);
+  }
+
+  Key ReadKey(const QueryResult& result, int row) const {
+    Key key;
+    for (std::size_t i = 0; i < plan_.key.size(); ++i) key.push_back(result.text(row, static_cast<int>(i)));
+    return key;
+  }
+
+  // The smallest or largest key within the definition's bounds; empty when there is none.
+  absl::StatusOr<Key> Outermost(const std::string& direction) {
+    Parameters parameters;
+    std::vector<std::string> conditions = {"true"};
+    if (!plan_.min_key.empty()) conditions.push_back(Compare(">=", plan_.min_key, parameters));
+    if (!plan_.max_key.empty()) conditions.push_back(Compare("<=", plan_.max_key, parameters));
+    MD_ASSIGN_OR_RETURN(
+        const QueryResult result,
+        connection_.Query(absl::StrCat("SELECT ", absl::StrJoin(texts_, ", "), " FROM ", table_, " AS md_t WHERE ",
+                                       absl::StrJoin(conditions, " AND "), " ORDER BY ", Order(direction), " LIMIT 1"),
+                          parameters));
+    return result.rows() == 1 ? ReadKey(result, 0) : Key{};
+  }
+
+  // How the keys are read: all of them, or some pages.
+  absl::StatusOr<std::string> Sample() {
+    MD_ASSIGN_OR_RETURN(const QueryResult estimate, connection_.Query(kEstimateRows, {absl::StrCat(plan_.table_oid)}));
+    const auto rows = static_cast<double>(estimate.integer(0, 0));
+    if (rows <= kSmallTableRows) return std::string();
+    return absl::StrCat(" TABLESAMPLE SYSTEM (", 100.0 * kSampleRows / rows, ")");
+  }
+
+  // Keys that split ]lower, upper[ into about equal parts: distinct, in order; fewer than asked for when there are few
+  // keys.
+  absl::StatusOr<std::vector<Key>> Quantiles(const Key& lower, const Key& upper, int lanes) {
+    MD_ASSIGN_OR_RETURN(const std::string sample, Sample());
+    Parameters parameters;
+    const std::string range = absl::StrCat(Compare(">", lower, parameters), " AND ", Compare("<", upper, parameters));
+    MD_ASSIGN_OR_RETURN(
+        const QueryResult result,
+        connection_.Query(
+            absl::StrCat("SELECT md_s.* FROM (SELECT ", absl::StrJoin(texts_, ", "), ", row_number() OVER (ORDER BY ",
+                         Order("ASC"), ") AS md_n, count(*) OVER () AS md_count FROM ", table_, " AS md_t", sample,
+                         " WHERE ", range, ") AS md_s WHERE md_s.md_n IN (SELECT md_s.md_count * md_i / ", lanes,
+                         " FROM generate_series(1, ", lanes - 1, ") AS md_i) ORDER BY md_s.md_n"),
+            parameters));
+    std::vector<Key> keys;
+    for (int row = 0; row < result.rows(); ++row) {
+      Key key = ReadKey(result, row);
+      if (keys.empty() || keys.back() != key) keys.push_back(std::move(key));
+    }
+    return keys;
+  }
+
+  Connection& connection_;
+  const MigrationPlan& plan_;
+  const std::string table_;
+  std::vector<std::string> columns_;
+  std::vector<std::string> texts_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<LaneRange>> PlanLanesIn(Connection& connection, const MigrationPlan& plan, int lanes) {
+  return LanePlanner(connection, plan).Plan(lanes);
+}
+
+}  // namespace migrationd

@@ -1,0 +1,149 @@
+#include "absl/strings/str_cat.h"
+#include "migrations/kinds/identifiers.h"
+#include "migrations/model/failure.h"
+#include "migrations/model/status_macros.h"
+#include "server/targets/postgres/lane_session.h"
+#include "server/targets/postgres/sub_batch_sql.h"
+
+namespace migrationd {
+
+absl::Status PooledSession::Begin() {
+  if (connection_->broken()) return DatabaseError("", "the connection broke before the sub-batch was sent");
+  const absl::Status begun =
+      connection_
+          ->Query(absl::StrCat("BEGIN ISOLATION LEVEL READ COMMITTED; ",
+                               SettingsSql(settings_, /*local=*/true, connection_->server_version())))
+          .status();
+  if (!begun.ok()) Rollback();
+  return begun;
+}
+
+// The server's connection must go back to the pooler clean. When it cannot, it is the pooler that throws it away.
+void PooledSession::Rollback() {
+  if (!connection_->broken()) connection_->Query("ROLLBACK").status().IgnoreError();
+}
+
+absl::StatusOr<Key> PooledSession::FindBound(const LaneRange& range, std::int64_t size) {
+  MD_RETURN_IF_ERROR(Begin());
+  auto bound = LookUpBound(range.cursor, range.upper, size);
+  Rollback();
+  return bound;
+}
+
+absl::StatusOr<Key> PooledSession::LookUpBound(const Key& cursor, const Key& upper, std::int64_t size) {
+  const Key& lower = Lower(cursor);
+  Parameters parameters(lower.begin(), lower.end());
+  parameters.insert(parameters.end(), upper.begin(), upper.end());
+  parameters.push_back(absl::StrCat(size));
+  const SubBatchStatements statements = StatementsFor(plan_, cursor.empty(), options_.pass > 1);
+  MD_ASSIGN_OR_RETURN(const QueryResult result, connection_->Query(statements.bound, parameters));
+  if (result.rows() == 0) return upper;
+  Key key;
+  for (std::size_t i = 0; i < plan_.key.size(); ++i) key.push_back(result.text(0, static_cast<int>(i)));
+  return key;
+}
+
+absl::StatusOr<SubBatchResult> PooledSession::RunSubBatch(const SubBatchRequest& request) {
+  MD_RETURN_IF_ERROR(Begin());
+  auto result = WorkAndSet(request);
+  if (!result.ok()) {
+    Rollback();
+    return result.status();
+  }
+  // A message of its own: only from here on can it have been committed.
+  const auto committed = connection_->Query("COMMIT");
+  if (!committed.ok()) return AfterCommitting(committed.status());
+  // COMMIT of a failed transaction succeeds, and says ROLLBACK.
+  if (committed->command_tag() != "COMMIT") return absl::InternalError("the sub-batch was rolled back, not committed");
+  return result;
+}
+
+absl::StatusOr<SubBatchResult> PooledSession::WorkAndSet(const SubBatchRequest& request) {
+  SubBatchResult result;
+  MD_RETURN_IF_ERROR(CheckTable());
+  MD_RETURN_IF_ERROR(options_.pass > 1 ? Verify(request, result) : Execute(request, result));
+  // Again, now that the work holds its lock: between the first look and that lock the table may have been swapped.
+  MD_RETURN_IF_ERROR(CheckTable());
+  if (request.next_size > 0) {
+    MD_ASSIGN_OR_RETURN(result.next_bound, LookUpBound(request.new_cursor, request.lane_upper, request.next_size));
+  }
+  // Deferred constraints and triggers would otherwise run at commit, outside the statement's timeout.
+  MD_RETURN_IF_ERROR(connection_->Query("SET CONSTRAINTS ALL IMMEDIATE").status());
+  // The last write; a takeover waits only from here to the commit.
+  MD_ASSIGN_OR_RETURN(
+      const QueryResult advanced,
+      connection_->Query("SELECT migration_control.advance($1, $2, $3, $4, $5, $6, $7)",
+                         {options_.claim.migration, absl::StrCat(options_.range.lane),
+                          absl::StrCat(options_.claim.epoch), options_.claim.token, ArrayOrNull(request.old_cursor),
+                          KeyArray(request.new_cursor), absl::StrCat(result.affected)}));
+  result.at = absl::FromUnixMicros(advanced.integer(0, 0));
+  return result;
+}
+
+absl::StatusOr<std::int64_t> PooledSession::Work(const std::string& sql, const Parameters& parameters) {
+  MD_ASSIGN_OR_RETURN(const QueryResult worked, connection_->Query(sql, parameters));
+  if (!connection_->in_transaction()) return absl::InternalError("the statement ended the sub-batch's transaction");
+  return worked.affected();
+}
+
+absl::Status PooledSession::Execute(const SubBatchRequest& request, SubBatchResult& result) {
+  const SubBatchStatements statements = StatementsFor(plan_, request.old_cursor.empty(), /*verify=*/false);
+  const Parameters parameters = WorkParameters(plan_, Lower(request.old_cursor), request.new_cursor);
+  const bool check = request.check_where && plan_.has_where;
+  std::string before;
+  if (check) {
+    MD_ASSIGN_OR_RETURN(before, MatchingKeys(statements.matching, parameters, result.matched));
+  }
+  MD_ASSIGN_OR_RETURN(result.affected, Work(statements.work, parameters));
+  if (!check || result.matched == 0) return absl::OkStatus();
+  // Asked of the very rows that matched before: others may come in meanwhile.
+  Parameters with_keys = parameters;
+  with_keys.push_back(before);
+  MD_ASSIGN_OR_RETURN(const QueryResult still,
+                      connection_->Query(absl::StrCat("SELECT count(*) FROM (", Embedded(statements.matching),
+                                                      ") AS md_m(md_key) WHERE md_m.md_key::text = ANY ($",
+                                                      with_keys.size(), "::text[])"),
+                                         with_keys));
+  if (still.integer(0, 0) < result.matched) return absl::OkStatus();
+  return DatabaseError(kSqlStateWhereNotSatisfied, kWhereNotSatisfiedMessage);
+}
+
+absl::Status PooledSession::Verify(const SubBatchRequest& request, SubBatchResult& result) {
+  const SubBatchStatements statements = StatementsFor(plan_, request.old_cursor.empty(), /*verify=*/true);
+  Parameters parameters = WorkParameters(plan_, Lower(request.old_cursor), request.new_cursor);
+  MD_ASSIGN_OR_RETURN(const std::string before, MatchingKeys(statements.matching, parameters, result.matched));
+  // Nothing is written where nothing matches, so looking over a finished table costs reads only.
+  if (result.matched == 0) return absl::OkStatus();
+  MD_ASSIGN_OR_RETURN(result.affected, Work(statements.work, parameters));
+  // Only rows that had their turn: one that came in meanwhile is for the next pass.
+  parameters.push_back(before);
+  MD_ASSIGN_OR_RETURN(
+      const QueryResult recorded,
+      connection_->Query(
+          absl::StrCat("INSERT INTO migration_control.failed_range AS md_f (migration, key, kind, pass) SELECT ",
+                       QuoteLiteral(options_.claim.migration), ", md_m.md_key, 'UNCHANGED', ", options_.pass, " FROM (",
+                       Embedded(statements.matching), ") AS md_m(md_key) WHERE md_m.md_key::text = ANY ($",
+                       parameters.size(), "::text[]) ON CONFLICT DO NOTHING"),
+          parameters));
+  result.unchanged = recorded.affected();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> PooledSession::MatchingKeys(const std::string& matching, const Parameters& parameters,
+                                                        std::int64_t& count) {
+  MD_ASSIGN_OR_RETURN(
+      const QueryResult keys,
+      connection_->Query(absl::StrCat("SELECT coalesce(array_agg(md_m.md_key::text), '{}'), count(*) FROM (",
+                                      Embedded(matching), ") AS md_m(md_key)"),
+                         parameters));
+  count = keys.integer(0, 1);
+  return keys.text(0, 0);
+}
+
+absl::Status PooledSession::CheckTable() {
+  MD_ASSIGN_OR_RETURN(const QueryResult same, connection_->Query(absl::StrCat("SELECT ", TableIsSameSql(plan_))));
+  if (same.boolean(0, 0)) return absl::OkStatus();
+  return DatabaseError(kSqlStateSchemaChanged, kTableReplacedMessage);
+}
+
+}  // namespace migrationd
