@@ -88,6 +88,7 @@ TEST_F(OutageTest, WithoutItsTargetItBacksOffAndGoesOnWhenItIsBack) {
   StartServer();
   Define("count_rows", CounterYaml({.interval = "30ms"}));
   ASSERT_TRUE(PassesRows("count_rows", 100));
+  ASSERT_TRUE(Reaches("count_rows", v1::STATE_RUNNING));
 
   DropConnections();
   cluster_.Crash();
