@@ -1,6 +1,7 @@
 #include <atomic>
 #include <future>
 #include <thread>
+#include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "tests/server/rpc/rpc_world.h"
@@ -51,6 +52,17 @@ class OverloadTest : public ::testing::Test {
     entered_.WaitForNotification();
     return first;
   }
+  // Takes the only place of the queue; returns once another call was refused for it.
+  std::future<grpc::Status> FillQueue() {
+    std::vector<std::future<grpc::Status>> calls;
+    while (true) {
+      calls.push_back(ValidateInBackground(kPatience));
+      if (calls.back().wait_for(std::chrono::milliseconds(200)) != std::future_status::ready) continue;
+      EXPECT_EQ(calls.back().get().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+      return std::move(calls.front());
+    }
+  }
+
   v1::ValidateRequest request_;
   std::atomic<int> inspections_{0};
   absl::Notification entered_;
@@ -97,7 +109,7 @@ TEST_F(OverloadTest, ACallWhoseDeadlinePassedInTheQueueIsNotExecuted) {
 
 TEST_F(OverloadTest, ShutdownAnswersQueuedCallsAndWaitsForTheOneThatRuns) {
   auto first = Occupy();
-  auto second = ValidateInBackground(kPatience);
+  auto second = FillQueue();
   std::thread shutdown([&] { world_.server.Shutdown(absl::Seconds(20)); });
   EXPECT_EQ(second.get().error_code(), grpc::StatusCode::UNAVAILABLE);
   release_.Notify();
