@@ -109,7 +109,7 @@ void CatalogLoader::Load(const std::string& path, FileState& state, std::map<std
     state.problem = absl::StrCat("the migration ", owner, " comes from ", other->second, " already; rename one of the two files.");
     return;
   }
-  const auto registered = controller_.RegisterCatalogFile(path, *name, parsed.definition);
+  const auto registered = controller_.RegisterCatalogFile(path, *name, parsed.definition, parsed.start_given);
   if (!registered.ok()) {
     state.problem = std::string(registered.status().message());
     return;

@@ -290,6 +290,9 @@ class Opening {
     // What Retry asked for has been done; CREATING has become CREATED.
     auto consumed = context_.store.Mutate(context_.id, Guarded(context_, "Opened"), [&](const StoredMigration& current, absl::Time)
                                               -> absl::StatusOr<VerbEffect> {
+      // An immediate pause may have revoked and answered before we took the fence: then nothing may commit, though the fence is ours. One
+      // that comes after this look revokes after our takeover, and fences us.
+      if (current.migration.state != State::kRunning) return absl::AbortedError("The migration is not to run any more.");
       VerbEffect effect;
       effect.after = current.migration;
       effect.after.fence = FenceState::kCreated;
