@@ -145,6 +145,7 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   Clock& clock = Clock::Real();
   Board board;
   WorkerPool workers(options.workers);
+  WorkerPool steps(PolicyLimits().runs);
 
   SchedulerOptions scheduler_options;
   scheduler_options.owner = identity;
@@ -152,7 +153,7 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   scheduler_options.limits.per_target = options.max_running_per_target;
   for (const auto& [name, target] : options.targets) scheduler_options.target_search_path[name] = target.search_path;
   scheduler_options.prepare_store = [&store, upgrade = options.auto_upgrade] { return upgrade ? store->Upgrade() : store->CheckSchema(); };
-  Scheduler scheduler(std::move(scheduler_options), *store, *heartbeat_store, targets, board, workers, clock);
+  Scheduler scheduler(std::move(scheduler_options), *store, *heartbeat_store, targets, board, workers, steps, clock);
 
   ControllerOptions controller_options;
   controller_options.allow_inline_definitions = options.allow_inline_definitions;

@@ -84,8 +84,8 @@ enum class RestartFrom {
   kContinue,
   kStart,      // from the first row
   kAdopt,      // take over another control store's checkpoint
-  kRecheck,    // after ROWS_LEFT: forget the rows recorded as unchanged and look at them again in a new pass
-  kNewSchema,  // after SCHEMA_CHANGED: the table as it is now is right
+  kRecheck,    // look at all rows again in a new pass, also at those recorded as unchanged (needs `where`; without it: kContinue)
+  kNewSchema,  // after SCHEMA_CHANGED: the table as it is now is right; then as kRecheck
 };
 
 // How far one lane is.

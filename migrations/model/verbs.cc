@@ -146,12 +146,16 @@ absl::StatusOr<VerbEffect> ResumeMigration(const Migration& migration, const Cal
 
 namespace {
 
-// What Retry means to the next owner: after some halts, going on from the cursor needs one thing more.
+// What Retry means to the next owner: going on from the cursor may need one thing more.
 RestartFrom RestartPoint(const Migration& migration, const RetryOptions& options) {
-  if (options.from != RestartFrom::kContinue || !migration.halt.has_value()) return options.from;
-  const std::string& code = migration.halt->code;
-  if (code == kHaltRowsLeft || code == kHaltVerifyInflow) return RestartFrom::kRecheck;
+  if (options.from != RestartFrom::kContinue) return options.from;
+  const std::string code = migration.halt.has_value() ? migration.halt->code : "";
   if (code == kHaltSchemaChanged) return RestartFrom::kNewSchema;
+  // Rows behind the cursor may need work again: repaired ones, or those written after cleanup had taken the trigger away.
+  const bool over = migration.state == State::kCancelled || migration.state == State::kCompleted;
+  if (over || code == kHaltRowsLeft || code == kHaltVerifyInflow) return RestartFrom::kRecheck;
+  // What an earlier Retry asked for was not done yet.
+  if (migration.restart_from == RestartFrom::kRecheck || migration.restart_from == RestartFrom::kNewSchema) return migration.restart_from;
   return RestartFrom::kContinue;
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 
 namespace migrationd {
@@ -133,11 +134,13 @@ absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration,
   checking.validate_only = true;
   MD_ASSIGN_OR_RETURN(const StoredMigration stored, Act(migration, checking, accept));
   // First the data's own database, so that is_completed() there never lags behind what we report.
-  if (!context.validate_only && stored.migration.state == State::kHalted) MD_RETURN_IF_ERROR(CompleteOnTarget(stored));
+  if (!context.validate_only && stored.migration.state == State::kHalted) {
+    MD_RETURN_IF_ERROR(CompleteOnTarget(stored, [&]() { return Act(migration, checking, accept).status(); }));
+  }
   return Act(migration, Named(context, "Accept"), accept);
 }
 
-absl::Status Controller::CompleteOnTarget(const StoredMigration& stored) {
+absl::Status Controller::CompleteOnTarget(const StoredMigration& stored, const std::function<absl::Status()>& still_wanted) {
   const Migration& m = stored.migration;
   MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
   MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
@@ -146,6 +149,9 @@ absl::Status Controller::CompleteOnTarget(const StoredMigration& stored) {
   request.control_id = control_id;
   request.definition_digest = m.definition_digest;
   MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, target->TakeOver(request));
+  // Looked at between the two: an owner that comes by a Retry after this look fences our claim, or undoes what it did, since it looks at
+  // all rows again (RestartFrom::kRecheck).
+  MD_RETURN_IF_ERROR(still_wanted());
   return target->Barrier(checkpoint.claim, /*completed=*/true);
 }
 
@@ -184,9 +190,14 @@ absl::StatusOr<Controller::PauseOutcome> Controller::Pause(const std::string& mi
             return effect;
           });
   if (intended.status().code() == absl::StatusCode::kUnavailable) {
-    return absl::UnavailableError(absl::StrCat(std::string(intended.status().message()),
-                                               " Nothing was recorded. To hold all work without the control store: "
-                                               "SELECT migration_control.freeze('why') on the target."));
+    const bool unknown = IsCommitUnknown(intended.status());
+    // If it was recorded, the owner should see it at once.
+    if (unknown) scheduler_.Wake();
+    return absl::UnavailableError(absl::StrCat(
+        std::string(intended.status().message()),
+        unknown ? " Whether it was recorded is not known: call again with the same request_id."
+                : " Nothing was recorded.",
+        " To hold all work without the control store: SELECT migration_control.freeze('why') on the target."));
   }
   if (!intended.ok()) return intended.status();
   if (context.validate_only) return PauseOutcome{*std::move(intended), std::nullopt};

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -114,7 +115,8 @@ class Controller {
                                        std::int64_t before, int limit);
 
  private:
-  absl::Status CompleteOnTarget(const StoredMigration& stored);
+  // `still_wanted` is asked once the target is fenced, and its error returned.
+  absl::Status CompleteOnTarget(const StoredMigration& stored, const std::function<absl::Status()>& still_wanted);
   // Resolves, mutates, publishes, wakes.
   absl::StatusOr<StoredMigration> Act(const std::string& migration, const MutationContext& context,
                                       const MutationFn& decide);

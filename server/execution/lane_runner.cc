@@ -157,15 +157,6 @@ void LaneRunner::Close() {
   view_.backend_pid = 0;
 }
 
-void LaneRunner::Cancel() {
-  std::shared_ptr<LaneSession> session;
-  {
-    absl::MutexLock lock(&mutex_);
-    session = session_;
-  }
-  if (session != nullptr) session->Cancel();
-}
-
 LaneView LaneRunner::View() const {
   absl::MutexLock lock(&mutex_);
   return view_;

@@ -89,7 +89,7 @@ struct LaneView {
   absl::Duration working;
 };
 
-// For one worker thread at a time, except View and Cancel, which any thread may call.
+// For one worker thread at a time, except View, which any thread may call.
 class LaneRunner {
  public:
   struct Options {
@@ -111,10 +111,10 @@ class LaneRunner {
   void ShrinkTo(std::int32_t sub_batch_size);
   // Drops the connection.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Cancels the statement in flight.
-  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
   LaneView View() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool done() const { return range_.done(); }
+  // What ShrinkTo came to; 0: nothing holds it back.
+  std::int32_t failure_cap() const { return failure_cap_; }
 
  private:
   struct Batch {
@@ -141,7 +141,6 @@ class LaneRunner {
   std::int32_t failure_cap_ = 0;  // after a failure: not more rows than this; doubles with each success; 0: none
 
   mutable absl::Mutex mutex_;
-  // Shared so that Cancel works on a session that the lane drops meanwhile.
   std::shared_ptr<LaneSession> session_ ABSL_GUARDED_BY(mutex_);
   LaneView view_ ABSL_GUARDED_BY(mutex_);
 };

@@ -26,6 +26,7 @@ MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trust
     : lease_(std::move(lease)),
       purpose_(purpose),
       services_(std::move(services)),
+      target_(services_.target->WithStop(stop_.get_token())),
       stored_(std::move(stored)),
       controls_(services_.clock) {
   controls_.TrustUntil(trusted_until);
@@ -40,7 +41,7 @@ MigrationRun::~MigrationRun() = default;
 
 StepContext MigrationRun::Context() const {
   return {.store = services_.store,
-          .target = *services_.target,
+          .target = *target_,
           .controls = const_cast<RunControls&>(controls_),
           .id = stored_.migration.id,
           .lease = lease_,
@@ -50,12 +51,12 @@ StepContext MigrationRun::Context() const {
 }
 
 template <typename Result>
-void MigrationRun::Submit(std::function<Result()> work, std::function<void(Result)> then) {
+void MigrationRun::Submit(WorkerPool& pool, std::function<Result()> work, std::function<void(Result)> then) {
   {
     absl::MutexLock lock(&mutex_);
     ++in_flight_;
   }
-  services_.workers.Submit([this, work = std::move(work), then = std::move(then), wake = services_.wake] {
+  pool.Submit([this, work = std::move(work), then = std::move(then), wake = services_.wake] {
     auto result = std::make_shared<Result>(work());
     {
       // Last touch of this object: once in_flight_ is zero the scheduler may destroy it.
@@ -85,9 +86,7 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
   if (directive == Directive::kAbandon) {
     directive_ = directive;
     controls_.Stop();
-    for (LaneSlot& slot : lanes_) {
-      if (slot.busy) slot.runner->Cancel();
-    }
+    stop_.request_stop();
     return;
   }
   stored_.migration = stored.migration;
@@ -116,8 +115,8 @@ void MigrationRun::Pump() {
     if (!busy) Finish(/*release_claim=*/false);
     return;
   }
-  if (directive_ == Directive::kQuiesce || directive_ == Directive::kRelease) {
-    if (!busy && services_.clock.Now() >= step_due_) StartClosing();
+  if (closing()) {
+    if (!busy && services_.clock.Now() >= closing_due_) StartClosing();
     return;
   }
   if (busy && (reopen_wanted_ || halt_.has_value())) return;  // the lanes are stopping
@@ -127,7 +126,7 @@ void MigrationRun::Pump() {
   }
   if (reopen_wanted_) {
     reopen_wanted_ = false;
-    lanes_.clear();
+    DropLanes();
     stage_ = Stage::kOpening;
     controls_.Continue();
   }
@@ -153,12 +152,19 @@ void MigrationRun::Pump() {
 }
 
 absl::Time MigrationRun::next_due() const {
-  if (stage_ == Stage::kFinished) return absl::InfinitePast();
-  if (step_busy_) return absl::InfiniteFuture();
-  if (directive_ == Directive::kHold) return absl::InfiniteFuture();
-  if (stage_ != Stage::kWorking || directive_ != Directive::kWork || halt_.has_value()) {
-    return LanesBusy() || schema_check_busy_ ? absl::InfiniteFuture() : step_due_;
+  // A result on its way wakes the scheduler by itself.
+  if (stage_ == Stage::kFinished || directive_ == Directive::kAbandon) {
+    return idle() ? absl::InfinitePast() : absl::InfiniteFuture();
   }
+  if (step_busy_) return absl::InfiniteFuture();
+  if (closing() || halt_.has_value() || reopen_wanted_) {
+    if (LanesBusy() || schema_check_busy_) return absl::InfiniteFuture();
+    return closing() ? closing_due_ : step_due_;
+  }
+  if (directive_ == Directive::kHold) return absl::InfiniteFuture();
+  if (stage_ != Stage::kWorking) return step_due_;
+  // What lets lanes begin again comes with the scheduler's next look.
+  if (!controls_.may_begin() || controls_.limit_reached()) return absl::InfiniteFuture();
   absl::Time next = absl::InfiniteFuture();
   for (const LaneSlot& slot : lanes_) {
     if (!slot.busy && !slot.done) next = std::min(next, slot.due);
@@ -176,7 +182,7 @@ void MigrationRun::StartOpening() {
   };
   const StoredMigration stored = stored_;
   Submit<OpenOutcome>(
-      [this, stored, on_phase] { return OpenMigration(Context(), stored, services_.known_targets, on_phase); },
+      services_.steps, [context = Context(), stored, on_phase] { return OpenMigration(context, stored, on_phase); },
       [this](OpenOutcome outcome) { Opened(std::move(outcome)); });
 }
 
@@ -186,8 +192,6 @@ void MigrationRun::Opened(OpenOutcome outcome) {
     case OpenOutcome::Kind::kReady:
       plan_ = std::move(outcome.plan);
       if (outcome.rows_estimated > 0) counters_.rows_estimated = outcome.rows_estimated;
-      step_attempts_ = 0;
-      step_consecutive_ = 0;
       step_hold_ = Hold{};
       AdoptCheckpoint(outcome.checkpoint);
       // It has become RUNNING: readers should not have to wait for the next look at the store.
@@ -243,8 +247,13 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
       options.target_time = DurationOf(definition.pace().adaptive().target_sub_batch_time());
     }
     LaneSlot slot;
-    slot.runner = std::make_unique<LaneRunner>(std::move(options), *services_.target, controls_, services_.clock);
+    slot.runner = std::make_unique<LaneRunner>(std::move(options), *target_, controls_, services_.clock);
     slot.done = range.done();
+    if (const auto failures = lane_failures_.find(range.lane); failures != lane_failures_.end()) {
+      slot.attempts = failures->second.attempts;
+      slot.consecutive = failures->second.consecutive;
+      if (failures->second.sub_batch_cap > 0) slot.runner->ShrinkTo(failures->second.sub_batch_cap);
+    }
     lanes_.push_back(std::move(slot));
   }
   schema_check_due_ = services_.clock.Now() + kSchemaCheckInterval;
@@ -275,7 +284,8 @@ void MigrationRun::ApplySizes() {
 void MigrationRun::DispatchLanes() {
   const absl::Time now = services_.clock.Now();
   if (!schema_check_busy_ && now >= schema_check_due_) StartSchemaCheck();
-  if (controls_.limit_reached()) return;  // the scheduler pauses it
+  // Told to stop, or the scheduler is about to pause it.
+  if (!controls_.may_begin() || controls_.limit_reached()) return;
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     LaneSlot& slot = lanes_[i];
     if (slot.busy || slot.done || now < slot.due) continue;
@@ -287,6 +297,7 @@ void MigrationRun::DispatchLanes() {
     };
     Clock& clock = services_.clock;
     Submit<Timed>(
+        services_.workers,
         [runner, &clock] {
           const absl::Time begun = clock.Now();
           Timed timed{runner->RunBatch(), {}};
@@ -305,6 +316,9 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
     slot.attempts = 0;
     slot.consecutive = 0;
     slot.hold = Hold{};
+    step_attempts_ = 0;
+    step_consecutive_ = 0;
+    lane_failures_.erase(outcome.job->lane);
     if (jobs_.size() < kJobsWaitingMax) jobs_.push_back(*outcome.job);
     if (outcome.job->outcome == "DONE") counters_.batches_done += 1;
   }
@@ -371,7 +385,6 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
       slot.hold.kind = decision.delay > absl::ZeroDuration() ? HoldKind::kBackoff : HoldKind::kNone;
       slot.hold.reason = decision.message;
       step_hold_ = slot.hold;
-      step_consecutive_ = slot.consecutive;
       Reopen(decision.delay);
       return;
     case FailureAction::kHalt:
@@ -386,14 +399,26 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
 void MigrationRun::Reopen(absl::Duration delay) {
   controls_.Interrupt();
   reopen_wanted_ = true;
-  step_due_ = services_.clock.Now() + delay;
+  // The longest wait that any lane asks for.
+  step_due_ = std::max(step_due_, services_.clock.Now() + delay);
+}
+
+void MigrationRun::DropLanes() {
+  counters_ = Counters();
+  working_base_ = counters_.working;
+  for (const LaneSlot& slot : lanes_) {
+    const LaneFailures failures{slot.attempts, slot.consecutive, slot.runner->failure_cap()};
+    if (failures.consecutive > 0) lane_failures_[slot.runner->View().range.lane] = failures;
+  }
+  lanes_.clear();
+  claim_.reset();
 }
 
 void MigrationRun::StartSchemaCheck() {
   schema_check_busy_ = true;
   const StoredMigration stored = stored_;
   const auto plan = plan_;
-  Submit<absl::Status>([this, stored, plan] { return CheckSchema(Context(), stored, *plan); },
+  Submit<absl::Status>(services_.steps, [context = Context(), stored, plan] { return CheckSchema(context, stored, *plan); },
                        [this](absl::Status status) {
                          schema_check_busy_ = false;
                          schema_check_due_ = services_.clock.Now() + kSchemaCheckInterval;
@@ -421,8 +446,9 @@ void MigrationRun::StartEndPass() {
   const bool automatic = definition.cleanup().when() == migrationcontrol::v1::CLEANUP_WHEN_AUTO;
   const int lanes = definition.pace().lanes();
   Submit<absl::StatusOr<PassEnd>>(
-      [this, pass, lanes, automatic, claim = *claim_, plan = plan_] {
-        return EndPass(Context(), claim, *plan, pass, lanes, automatic);
+      services_.steps,
+      [context = Context(), pass, lanes, automatic, claim = *claim_, plan = plan_] {
+        return EndPass(context, claim, *plan, pass, lanes, automatic);
       },
       [this](absl::StatusOr<PassEnd> end) { PassEnded(std::move(end)); });
 }
@@ -439,6 +465,7 @@ void MigrationRun::PassEnded(absl::StatusOr<PassEnd> end) {
   step_consecutive_ = 0;
   step_hold_ = Hold{};
   if (end->kind == PassEnd::Kind::kNextPass) {
+    lane_failures_.clear();
     working_base_ = counters_.working;
     AdoptCheckpoint(end->checkpoint);
     return;
@@ -488,12 +515,12 @@ void MigrationRun::StepFailed(const absl::Status& status) {
 void MigrationRun::Halt(std::string code, std::string message) {
   stage_ = Stage::kHalting;
   step_busy_ = true;
-  const auto claim = claim_;
   Submit<absl::Status>(
-      [this, claim, code, message] {
+      services_.steps,
+      [context = Context(), stored = stored_, claim = KnownClaim(), code, message] {
         // Durable before it is reported. A target that is away must not keep the operator from reading why.
-        if (claim.has_value()) services_.target->Barrier(*claim, /*completed=*/false).IgnoreError();
-        return RecordHalt(Context(), code, message);
+        StopOnTarget(context, stored.migration, claim).IgnoreError();
+        return RecordHalt(context, code, message);
       },
       [this](absl::Status status) {
         step_busy_ = false;
@@ -511,21 +538,13 @@ void MigrationRun::StartClosing() {
   stage_ = Stage::kClosing;
   step_busy_ = true;
   for (LaneSlot& slot : lanes_) slot.runner->Close();
-  const auto claim = claim_;
-  const StoredMigration stored = stored_;
   const bool quiesce = directive_ == Directive::kQuiesce;
   Submit<absl::Status>(
-      [this, claim, stored, quiesce]() -> absl::Status {
-        if (quiesce) {
-          // A claim that was fenced meanwhile (immediate pause) is taken anew, which is just as good.
-          absl::Status status = QuiesceOnTarget(Context(), stored, claim);
-          if (ClassifyFailure(SqlStateOf(status)) == FailureClass::kFenced && !SqlStateOf(status).empty()) {
-            status = QuiesceOnTarget(Context(), stored, std::nullopt);
-          }
-          return status;
-        }
+      services_.steps,
+      [context = Context(), stored = stored_, claim = KnownClaim(), quiesce]() -> absl::Status {
+        if (quiesce) return QuiesceOnTarget(context, stored, claim);
         // Released for another process, which takes over by fencing: durability is all that is left to do.
-        if (claim.has_value()) services_.target->Barrier(*claim, /*completed=*/false).IgnoreError();
+        if (claim.has_value()) context.target.Barrier(*claim, /*completed=*/false).IgnoreError();
         return absl::OkStatus();
       },
       [this](absl::Status status) { Closed(std::move(status)); });
@@ -533,21 +552,19 @@ void MigrationRun::StartClosing() {
 
 void MigrationRun::Closed(absl::Status status) {
   step_busy_ = false;
-  const bool try_again = status.code() == absl::StatusCode::kUnavailable;
-  if (!try_again) {
-    if (!status.ok()) {
-      Log(LogLevel::kInfo, "quiesce_refused", {{"migration", stored_.migration.name}, {"status", status.ToString()}});
-    }
+  if (status.ok()) {
     Finish(/*release_claim=*/true);
     return;
   }
+  Log(LogLevel::kWarning, "quiesce_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target}, {"status", status.ToString()}});
+  counters_.last_error = LastError{SqlStateOf(status), std::string(status.message()), absl::InfinitePast()};
   step_hold_.kind = HoldKind::kBackoff;
   step_hold_.reason = std::string(status.message());
-  step_due_ = services_.clock.Now() + BackOff(absl::Milliseconds(200), absl::Seconds(5), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0));
+  closing_due_ = services_.clock.Now() + BackOff(absl::Milliseconds(200), absl::Seconds(5), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0));
   // Taken up again as what is then wanted: the operator may have resumed it meanwhile.
-  lanes_.clear();
-  claim_.reset();
+  DropLanes();
   stage_ = Stage::kOpening;
+  step_due_ = absl::InfinitePast();
 }
 
 void MigrationRun::StartCleanup() {
@@ -557,7 +574,7 @@ void MigrationRun::StartCleanup() {
     absl::MutexLock lock(&mutex_);
     opening_phase_ = Phase::kCleanup;
   }
-  Submit<absl::Status>([this, stored] { return CleanUp(Context(), stored); },
+  Submit<absl::Status>(services_.steps, [context = Context(), stored] { return CleanUp(context, stored); },
                        [this](absl::Status status) {
                          step_busy_ = false;
                          if (status.ok() || status.code() == absl::StatusCode::kAborted) {

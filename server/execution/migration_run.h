@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -41,11 +42,11 @@ enum class Directive {
 struct RunServices {
   ControlStore& store;
   std::shared_ptr<Target> target;
-  WorkerPool& workers;
+  WorkerPool& workers;  // for lanes
+  WorkerPool& steps;    // for what may take long and must not keep lanes, or the answer to an operator, waiting
   Clock& clock;
   std::string control_id;
   std::string actor;
-  std::map<std::string, TargetIdentity> known_targets;
   std::vector<std::string> target_search_path;
   std::function<void()> wake;  // tells the scheduler that something happened; any thread
   std::function<void()> refresh;  // the same, and that the store holds something new
@@ -112,12 +113,18 @@ class MigrationRun {
     std::int32_t consecutive = 0;
     Hold hold;
   };
+  // What is known of a lane's failures; outlives the lane when everything is opened anew.
+  struct LaneFailures {
+    std::int32_t attempts = 0;
+    std::int32_t consecutive = 0;
+    std::int32_t sub_batch_cap = 0;
+  };
   using Completion = std::function<void()>;
 
   StepContext Context() const;
-  // Runs `work` on the pool; `then` later on the scheduler's thread.
+  // Runs `work` on the pool; `then` later on the scheduler's thread. `work` must look at nothing that this thread changes.
   template <typename Result>
-  void Submit(std::function<Result()> work, std::function<void(Result)> then);
+  void Submit(WorkerPool& pool, std::function<Result()> work, std::function<void(Result)> then);
   void TakeCompletions() ABSL_LOCKS_EXCLUDED(mutex_);
 
   void StartOpening();
@@ -135,8 +142,13 @@ class MigrationRun {
   void StartCleanup();
   // Everything about the target is to be read anew (fenced, lost connection, unknown commit).
   void Reopen(absl::Duration delay);
+  // Keeps what the lanes counted and how they failed. What was committed under the claim is not known, so it is none any more.
+  void DropLanes();
   void Finish(bool release_claim);
   void StepFailed(const absl::Status& status);
+  // The claim, unless what was committed under it is not known: then the fence has to be taken anew.
+  std::optional<FenceClaim> KnownClaim() const { return reopen_wanted_ ? std::nullopt : claim_; }
+  bool closing() const { return directive_ == Directive::kQuiesce || directive_ == Directive::kRelease; }
   bool LanesBusy() const;
   bool AllLanesDone() const;
   void ApplySizes();
@@ -146,6 +158,8 @@ class MigrationRun {
   const Lease lease_;
   const Purpose purpose_;
   const RunServices services_;
+  std::stop_source stop_;
+  const std::shared_ptr<Target> target_;  // the services' one; stops with stop_
 
   StoredMigration stored_;
   RunControls controls_;
@@ -156,6 +170,7 @@ class MigrationRun {
   bool schema_check_busy_ = false;
   bool reopen_wanted_ = false;
   absl::Time step_due_ = absl::InfinitePast();
+  absl::Time closing_due_ = absl::InfinitePast();  // an operator does not wait for the back-off of a failed step
   absl::Time schema_check_due_ = absl::InfinitePast();
   std::int32_t step_attempts_ = 0;
   std::int32_t step_consecutive_ = 0;
@@ -168,6 +183,7 @@ class MigrationRun {
   std::optional<FenceClaim> claim_;
   std::shared_ptr<const MigrationPlan> plan_;
   std::vector<LaneSlot> lanes_;
+  std::map<std::int32_t, LaneFailures> lane_failures_;  // by lane; until it commits something
   std::vector<std::int64_t> earlier_passes_;
   ProgressCounters counters_;  // as of the last checkpoint or pass; live lanes are added by Counters()
   std::int64_t base_sub_batches_ = 0;

@@ -77,7 +77,13 @@ FailureDecision DecideFailure(const FailureContext& context) {
       return decision;
     }
     case FailureClass::kFenced: {
+      // Once is an operator, or another owner who is not there any more. Again and again is two of them, who must not spin on each
+      // other.
       FailureDecision decision = RetryAfter(context, absl::ZeroDuration(), HoldKind::kNone);
+      if (context.consecutive > 1) {
+        decision.delay = BackOff(absl::Milliseconds(50), absl::Seconds(5), context.consecutive - 1, context.jitter);
+        decision.hold = HoldKind::kBackoff;
+      }
       decision.action = FailureAction::kReopen;
       return decision;
     }

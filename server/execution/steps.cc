@@ -1,8 +1,10 @@
 #include "server/execution/steps.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
@@ -16,6 +18,10 @@ using migrationcontrol::v1::MigrationDefinition;
 constexpr absl::Duration kSkipRecheck = absl::Seconds(30);
 constexpr absl::Duration kPreflightRecheck = absl::Seconds(10);
 constexpr absl::Duration kPrepareLockTimeout = absl::Milliseconds(500);
+constexpr absl::Duration kRevokeWait = absl::Seconds(5);
+// Names of steps on the target.
+constexpr char kPreparePrefix[] = "prepare/";
+constexpr char kCleanupPrefix[] = "cleanup/";
 
 MutationContext Guarded(const StepContext& context, std::string call) {
   MutationContext mutation;
@@ -66,15 +72,30 @@ absl::StatusOr<Planned> PlanOnTarget(const StepContext& context, const StoredMig
   return planned;
 }
 
+// The row by which we could work is not there, is another control store's, or is a tombstone.
+bool IsCheckpointLost(const absl::Status& status) {
+  const bool deleted = status.code() == absl::StatusCode::kFailedPrecondition && SqlStateOf(status).empty();
+  return deleted || status.code() == absl::StatusCode::kNotFound || status.code() == absl::StatusCode::kPermissionDenied;
+}
+
+// The store's refusal is final: the claim does not hold any more, or somebody was faster; the next look at the store tells.
+absl::Status UnlessRefused(const absl::Status& stored) {
+  switch (stored.code()) {
+    case absl::StatusCode::kAborted:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition: return absl::OkStatus();
+    default: return stored;
+  }
+}
+
 // One step of OpenMigration. nullopt: go on.
 using MaybeOutcome = std::optional<OpenOutcome>;
 
 // Runs the steps in order, carrying what they find.
 class Opening {
  public:
-  Opening(const StepContext& context, const StoredMigration& stored, const std::map<std::string, TargetIdentity>& known,
-          const std::function<void(Phase)>& on_phase)
-      : context_(context), stored_(stored), known_(known), on_phase_(on_phase) {}
+  Opening(const StepContext& context, const StoredMigration& stored, const std::function<void(Phase)>& on_phase)
+      : context_(context), stored_(stored), on_phase_(on_phase) {}
 
   OpenOutcome Run() {
     on_phase_(Phase::kPrepare);
@@ -98,9 +119,12 @@ class Opening {
   MaybeOutcome Identify() {
     auto identity = context_.target.Open(/*may_create_identity=*/false);
     if (!identity.ok()) return TargetFailure(identity.status());
+    // As it is known now: another owner may have been here since this migration was claimed.
+    auto snapshot = context_.store.Load();
+    if (!snapshot.ok()) return Failed(snapshot.status());
     const Migration& m = stored_.migration;
-    const auto known = known_.find(m.target);
-    if (known != known_.end()) {
+    const auto known = snapshot->targets.find(m.target);
+    if (known != snapshot->targets.end()) {
       const TargetIdentity& before = known->second;
       const bool same_database =
           before.system_identifier == identity->system_identifier && before.database_oid == identity->database_oid;
@@ -109,21 +133,22 @@ class Opening {
                       "The target is the same database, but its schema migration_control has lost its identity: the checkpoint is gone. "
                       "Restore it, or Retry with from FROM_START.");
       }
-      const bool replaced = identity->uuid.empty() ? !same_database : identity->uuid != before.uuid;
-      if (replaced) return Replace(*identity);
+      // The same database with another identity has lost its schema since: whatever had begun there finds its checkpoint missing, and
+      // must not begin anew.
+      if (!same_database && identity->uuid != before.uuid) return Replace(*identity, *snapshot);
     }
     if (identity->uuid.empty()) {
       identity = context_.target.Open(/*may_create_identity=*/true);
       if (!identity.ok()) return TargetFailure(identity.status());
     }
-    for (const auto& [name, other] : known_) {
+    for (const auto& [name, other] : snapshot->targets) {
       if (name != m.target && other.uuid == identity->uuid) {
         return Halted(context_, kHaltPreflightFailed,
                       absl::StrCat("Targets \"", m.target, "\" and \"", name, "\" are the same database (identity ", other.uuid,
                                    "); remove one of them."));
       }
     }
-    if (known == known_.end() || !(known->second == *identity)) {
+    if (known == snapshot->targets.end() || !(known->second == *identity)) {
       absl::Status recorded = context_.store.RecordTarget(m.target, *identity);
       if (!recorded.ok()) return Failed(std::move(recorded));
     }
@@ -131,16 +156,14 @@ class Opening {
   }
 
   // Another database stands behind the name: everything on it begins anew.
-  MaybeOutcome Replace(const TargetIdentity& identity) {
+  MaybeOutcome Replace(const TargetIdentity& identity, const StoreSnapshot& snapshot) {
     TargetIdentity fresh = identity;
     if (fresh.uuid.empty()) {
       auto made = context_.target.Open(/*may_create_identity=*/true);
       if (!made.ok()) return TargetFailure(made.status());
       fresh = *made;
     }
-    auto snapshot = context_.store.Load();
-    if (!snapshot.ok()) return Failed(snapshot.status());
-    for (const StoredMigration& other : snapshot->migrations) {
+    for (const StoredMigration& other : snapshot.migrations) {
       if (other.migration.target != stored_.migration.target) continue;
       MutationContext mutation;
       mutation.caller = {context_.actor, "another database stands behind the target's name"};
@@ -228,7 +251,7 @@ class Opening {
     request.may_create = m.fence == FenceState::kCreating || m.restart_from == RestartFrom::kStart;
     request.adopt = m.restart_from == RestartFrom::kAdopt;
     request.restart = m.restart_from == RestartFrom::kStart;
-    request.recheck = m.restart_from == RestartFrom::kRecheck;
+    request.recheck = LooksAgain(m.restart_from);
     auto checkpoint = context_.target.TakeOver(request);
     if (!checkpoint.ok()) {
       if (checkpoint.status().code() == absl::StatusCode::kNotFound) {
@@ -296,8 +319,8 @@ class Opening {
       VerbEffect effect;
       effect.after = current.migration;
       effect.after.fence = FenceState::kCreated;
-      // Forgetting what was recorded as unchanged needs a new pass, which comes last: until then it may be asked for again.
-      if (restart_from_ != RestartFrom::kRecheck) effect.after.restart_from = RestartFrom::kContinue;
+      // Looking again needs a new pass, which comes last: until then it is to be asked for again.
+      effect.after.restart_from = LooksAgain(restart_from_) ? RestartFrom::kRecheck : RestartFrom::kContinue;
       effect.changed = current.migration.fence != effect.after.fence || current.migration.restart_from != effect.after.restart_from;
       effect.event_kind = "OWNER";
       effect.event_to = absl::StrCat("epoch ", checkpoint_.claim.epoch);
@@ -310,10 +333,17 @@ class Opening {
 
   MaybeOutcome Prepare() {
     const MigrationPlan& plan = planned_.plan;
+    // What cleanup took away (the trigger of copy_columns, an index) is prepared again, and cleaned up again in the end.
+    const bool cleaned = std::any_of(checkpoint_.steps_done.begin(), checkpoint_.steps_done.end(),
+                                     [](const std::string& step) { return absl::StartsWith(step, kCleanupPrefix); });
+    if (cleaned) {
+      absl::Status forgotten = context_.target.ForgetSteps(checkpoint_.claim);
+      if (!forgotten.ok()) return TargetFailure(forgotten);
+    }
     std::vector<std::string> statements = plan.prepare;
     for (const std::string& statement : stored_.definition->prepare()) statements.push_back(statement);
     for (std::size_t i = 0; i < statements.size(); ++i) {
-      absl::Status done = context_.target.RunStep(checkpoint_.claim, absl::StrCat("prepare/", i), statements[i], plan.search_path,
+      absl::Status done = context_.target.RunStep(checkpoint_.claim, absl::StrCat(kPreparePrefix, i), statements[i], plan.search_path,
                                                   kPrepareLockTimeout);
       if (!done.ok()) return TargetFailure(done);
     }
@@ -322,24 +352,34 @@ class Opening {
 
   MaybeOutcome PlanPass() {
     on_phase_(checkpoint_.pass <= 1 ? Phase::kExecute : Phase::kVerify);
-    const bool recheck = restart_from_ == RestartFrom::kRecheck;
-    if (checkpoint_.pass > 0 && !recheck) return std::nullopt;
-    auto lanes = context_.target.PlanLanes(planned_.plan, stored_.definition->pace().lanes());
-    if (!lanes.ok()) return TargetFailure(lanes.status());
-    auto begun = context_.target.BeginPass(checkpoint_.claim, checkpoint_.pass + 1, *lanes);
-    if (!begun.ok()) return TargetFailure(begun.status());
-    checkpoint_ = *std::move(begun);
-    if (!recheck) return std::nullopt;
+    const bool look_again = LooksAgain(restart_from_);
+    // EXECUTE is followed by a pass that looks at every row anyway.
+    const bool new_pass = checkpoint_.pass == 0 || (look_again && checkpoint_.pass > 1);
+    if (new_pass) {
+      auto lanes = context_.target.PlanLanes(planned_.plan, stored_.definition->pace().lanes());
+      if (!lanes.ok()) return TargetFailure(lanes.status());
+      auto begun = context_.target.BeginPass(checkpoint_.claim, checkpoint_.pass + 1, *lanes);
+      if (!begun.ok()) return TargetFailure(begun.status());
+      checkpoint_ = *std::move(begun);
+      on_phase_(checkpoint_.pass <= 1 ? Phase::kExecute : Phase::kVerify);
+    }
+    if (!look_again) return std::nullopt;
     auto consumed = context_.store.Mutate(context_.id, Guarded(context_, "Recheck"), [](const StoredMigration& current, absl::Time) -> absl::StatusOr<VerbEffect> {
       VerbEffect effect;
       effect.after = current.migration;
       effect.after.restart_from = RestartFrom::kContinue;
       effect.event_kind = "OWNER";
-      effect.event_reason = "rows recorded as unchanged are looked at again";
+      effect.event_reason = "all rows are looked at again";
       return effect;
     });
     if (!consumed.ok()) return StoreFailure(consumed.status());
     return std::nullopt;
+  }
+
+  // Whether rows that were looked at are to be looked at again. Without `where` there is nothing to tell them by.
+  bool LooksAgain(RestartFrom from) const {
+    return planned_.plan.has_where &&
+           (from == RestartFrom::kRecheck || from == RestartFrom::kNewSchema || from == RestartFrom::kAdopt);
   }
 
   MaybeOutcome Hold(HoldKind kind, std::string reason, absl::Duration recheck) {
@@ -367,7 +407,6 @@ class Opening {
 
   const StepContext& context_;
   const StoredMigration& stored_;
-  const std::map<std::string, TargetIdentity>& known_;
   const std::function<void(Phase)>& on_phase_;
   Planned planned_;
   StoredMigration current_;
@@ -377,10 +416,8 @@ class Opening {
 
 }  // namespace
 
-OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& stored,
-                          const std::map<std::string, TargetIdentity>& known_targets,
-                          const std::function<void(Phase)>& on_phase) {
-  return Opening(context, stored, known_targets, on_phase).Run();
+OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& stored, const std::function<void(Phase)>& on_phase) {
+  return Opening(context, stored, on_phase).Run();
 }
 
 absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
@@ -414,26 +451,37 @@ absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& cl
   return end;
 }
 
-absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& stored, const std::optional<FenceClaim>& claim) {
-  const Migration& m = stored.migration;
+absl::Status StopOnTarget(const StepContext& context, const Migration& migration, const std::optional<FenceClaim>& claim) {
   if (claim.has_value()) {
-    MD_RETURN_IF_ERROR(context.target.Barrier(*claim, /*completed=*/false));
-  } else if (m.fence != FenceState::kNone) {
-    TakeOverRequest request;
-    request.migration = m.name;
-    request.control_id = context.control_id;
-    request.definition_digest = m.definition_digest;
-    request.store_epoch = context.lease.epoch;
-    request.may_create = m.fence == FenceState::kCreating;
-    MD_ASSIGN_OR_RETURN(const QuiesceResult quiesced, context.target.Revoke(request, absl::Seconds(5)));
-    MD_RETURN_IF_ERROR(context.store.RaiseEpoch({context.id, context.lease.token}, quiesced.checkpoint.claim.epoch));
+    const absl::Status durable = context.target.Barrier(*claim, /*completed=*/false);
+    // A claim that was fenced meanwhile (immediate pause) is taken anew, which is just as good.
+    if (durable.ok() || durable.code() == absl::StatusCode::kUnavailable) return durable;
   }
-  return context.store
-      .Mutate(context.id, Guarded(context, "Quiesce"),
-              [&](const StoredMigration& current, absl::Time now) {
-                return QuiesceMigration(current.migration, {context.actor, ""}, now);
-              })
-      .status();
+  // Nothing was ever written there.
+  if (migration.fence == FenceState::kNone) return absl::OkStatus();
+  TakeOverRequest request;
+  request.migration = migration.name;
+  request.control_id = context.control_id;
+  request.definition_digest = migration.definition_digest;
+  request.store_epoch = context.lease.epoch;
+  request.may_create = migration.fence == FenceState::kCreating;
+  MD_ASSIGN_OR_RETURN(const QuiesceResult quiesced, context.target.Revoke(request, kRevokeWait));
+  return UnlessRefused(context.store.RaiseEpoch({context.id, context.lease.token}, quiesced.checkpoint.claim.epoch));
+}
+
+absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& stored, const std::optional<FenceClaim>& claim) {
+  const absl::Status stopped = StopOnTarget(context, stored.migration, claim);
+  if (!stopped.ok() && !IsCheckpointLost(stopped)) return stopped;
+  const std::string lost = stopped.ok() ? "" : std::string(stopped.message());
+  const auto recorded = context.store.Mutate(
+      context.id, Guarded(context, "Quiesce"), [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+        const Caller caller{context.actor, lost};
+        // Nothing of ours can commit without our row. Cancelled is cancelled; but what is paused is to go on, and cannot.
+        if (lost.empty() || current.migration.state != State::kPausing) return QuiesceMigration(current.migration, caller, now);
+        const bool foreign = stopped.code() == absl::StatusCode::kPermissionDenied;
+        return HaltMigration(current.migration, caller, now, foreign ? kHaltForeignControl : kHaltCheckpointLost, lost);
+      });
+  return UnlessRefused(recorded.status());
 }
 
 absl::Status RecordHalt(const StepContext& context, const std::string& code, const std::string& message) {
@@ -474,19 +522,22 @@ absl::Status CleanUp(const StepContext& context, const StoredMigration& stored) 
     std::vector<std::string> statements = planned.plan.cleanup;
     for (const std::string& statement : stored.definition->cleanup().statements()) statements.push_back(statement);
     for (std::size_t i = 0; i < statements.size(); ++i) {
-      MD_RETURN_IF_ERROR(context.target.RunStep(checkpoint.claim, absl::StrCat("cleanup/", i), statements[i], planned.plan.search_path,
+      MD_RETURN_IF_ERROR(context.target.RunStep(checkpoint.claim, absl::StrCat(kCleanupPrefix, i), statements[i], planned.plan.search_path,
                                                 kPrepareLockTimeout));
     }
     MD_RETURN_IF_ERROR(context.target.Barrier(checkpoint.claim, /*completed=*/false));
   }
   return context.store
       .Mutate(context.id, Guarded(context, "CleanedUp"),
-              [&](const StoredMigration& current, absl::Time) -> absl::StatusOr<VerbEffect> {
-                VerbEffect effect;
-                effect.after = current.migration;
+              [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+                // One that was retried meanwhile prepares again; what was cleaned up is not its end.
+                if (!current.migration.cleanup_requested) return absl::AbortedError("The cleanup is not asked for any more.");
+                MD_ASSIGN_OR_RETURN(VerbEffect effect, RequestCleanup(current.migration, {context.actor, ""}, now));
+                effect.changed = true;
                 effect.after.cleanup_requested = false;
                 effect.after.cleaned_up = true;
                 effect.event_kind = "SETTING";
+                effect.event_from = "cleanup requested";
                 effect.event_to = "cleaned up";
                 return effect;
               })

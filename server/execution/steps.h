@@ -6,7 +6,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,9 +53,7 @@ struct OpenOutcome {
 };
 
 // `phase` is told what is being done, for Status.
-OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& stored,
-                          const std::map<std::string, TargetIdentity>& known_targets,
-                          const std::function<void(Phase)>& on_phase);
+OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& stored, const std::function<void(Phase)>& on_phase);
 
 struct PassEnd {
   enum class Kind { kNextPass, kCompleted, kHalted };
@@ -67,8 +64,12 @@ struct PassEnd {
 absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
                                 const PassContext& pass, int lanes, bool cleanup_automatically);
 
-// Makes everything durable, records PAUSED or CANCELLED, and so answers the operator. `claim` nullopt: nothing was opened by this
-// process; then whoever worked on it before is fenced first.
+// After OK nothing of the migration executes or can commit, and what was committed is durable. `claim`: of this process, nothing
+// unknown having been sent under it; without one, whoever worked on it before is fenced.
+absl::Status StopOnTarget(const StepContext& context, const Migration& migration, const std::optional<FenceClaim>& claim);
+
+// Stops it on the target and records PAUSED or CANCELLED, which answers the operator; HALTED when the checkpoint of one that was to
+// pause is lost or another's. OK: there is nothing left to do, also when it is to run again meanwhile. Otherwise to be tried again.
 absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& stored, const std::optional<FenceClaim>& claim);
 
 absl::Status RecordHalt(const StepContext& context, const std::string& code, const std::string& message);

@@ -240,7 +240,9 @@ class Decision {
     if (m.state == State::kPaused && m.intent.until.has_value() && *m.intent.until <= snapshot_.now) {
       Simple(ActionKind::kResume, m.id, "the pause was until now");
     }
-    if (m.size_override.has_value() && m.size_override->until.has_value() && *m.size_override->until <= snapshot_.now) {
+    // Where nothing can be adjusted any more, sizes mean nothing; a Retry comes by here again.
+    if (m.size_override.has_value() && m.size_override->until.has_value() && *m.size_override->until <= snapshot_.now &&
+        Apply(m.state, kAdjust, m.facts()).ok()) {
       Simple(ActionKind::kEndOverride, m.id, "the batch size was set until now");
     }
     const RunFacts* run = RunOf(stored);

@@ -19,12 +19,13 @@ constexpr std::size_t kHoldsPerWriteMax = 500;
 }  // namespace
 
 Scheduler::Scheduler(SchedulerOptions options, ControlStore& store, ControlStore& heartbeat_store, const TargetMap& targets,
-                     Board& board, WorkerPool& workers, Clock& clock)
+                     Board& board, WorkerPool& workers, WorkerPool& steps, Clock& clock)
     : options_(std::move(options)),
       store_(store),
       targets_(targets),
       board_(board),
       workers_(workers),
+      steps_(steps),
       clock_(clock),
       keeper_(
           heartbeat_store, clock, options_.lease_ttl,
@@ -204,10 +205,10 @@ void Scheduler::Claim(const Action& action) {
   RunServices services{.store = store_,
                        .target = targets_.at(stored->migration.target),
                        .workers = workers_,
+                       .steps = steps_,
                        .clock = clock_,
                        .control_id = control_id_,
                        .actor = absl::StrCat("migrationd ", options_.owner),
-                       .known_targets = snapshot_.targets,
                        .target_search_path = {"public"},
                        .wake =
                            [this] {
@@ -220,6 +221,7 @@ void Scheduler::Claim(const Action& action) {
   }
   const LeaseKey key{action.id, (*lease)->token};
   current->lease = **lease;
+  const bool changed = current->migration.state != stored->migration.state;
   *Find(action.id) = *current;
   auto run = std::make_unique<MigrationRun>(*current, **lease, LeaseKeeper::TrustedUntil(sent, options_.lease_ttl), action.purpose,
                                             std::move(services));
@@ -229,7 +231,7 @@ void Scheduler::Claim(const Action& action) {
   {
     absl::MutexLock lock(&mutex_);
     reachable_[action.id.value] = run.get();
-    refresh_wanted_ = refresh_wanted_ || current->migration.state != stored->migration.state;
+    refresh_wanted_ = refresh_wanted_ || changed;
   }
   runs_[action.id.value] = std::move(run);
 }

@@ -38,10 +38,11 @@ struct SchedulerOptions {
 // RunOnce, Start, Stop: from one thread. Wake and Interrupt: from any.
 class Scheduler : public SchedulerSignal {
  public:
-  // All referenced objects outlive the scheduler. `heartbeat_store` is used by the lease keeper alone, so that it never waits for a
+  // All referenced objects outlive the scheduler. `workers` run lanes; `steps` everything else that waits for databases, one thread for
+  // each run, so that neither a long statement nor many lanes keep an operator waiting. `heartbeat_store` is used by the lease keeper alone, so that it never waits for a
   // connection.
   Scheduler(SchedulerOptions options, ControlStore& store, ControlStore& heartbeat_store, const TargetMap& targets, Board& board,
-            WorkerPool& workers, Clock& clock);
+            WorkerPool& workers, WorkerPool& steps, Clock& clock);
   ~Scheduler() override;
 
   void Wake() override ABSL_LOCKS_EXCLUDED(mutex_);
@@ -79,6 +80,7 @@ class Scheduler : public SchedulerSignal {
   const TargetMap& targets_;
   Board& board_;
   WorkerPool& workers_;
+  WorkerPool& steps_;
   Clock& clock_;
   LeaseKeeper keeper_;
 

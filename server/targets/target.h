@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -74,7 +75,7 @@ struct TakeOverRequest {
   bool adopt = false;
   // Forget cursors and passes (Retry FROM_START); rows counted so far are kept out of the new count.
   bool restart = false;
-  // Forget the rows recorded as UNCHANGED (Retry after ROWS_LEFT).
+  // Rows are to be looked at again: forget those recorded as UNCHANGED, and that it was completed.
   bool recheck = false;
 };
 
@@ -107,9 +108,6 @@ class LaneSession {
   // MD001 ABORTED: fenced. MD002, MD003, MD004 as in failure.h. On any error nothing was committed, except IsCommitUnknown.
   virtual absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) = 0;
 
-  // Cancels what runs in this session, from another thread. Safe at any time during the session's life; never blocks long.
-  virtual void Cancel() = 0;
-
   virtual int backend_pid() const = 0;
 };
 
@@ -140,6 +138,10 @@ class Target {
   virtual ~Target() = default;
   virtual const std::string& name() const = 0;
 
+  // The same database. Once `stop` is requested, calls through what this returns, and sessions opened through it, end soon with
+  // UNAVAILABLE, whatever they wait for; the server then ends what they had begun by itself, within seconds.
+  virtual std::shared_ptr<Target> WithStop(std::stop_token stop) = 0;
+
   // Connects, creates or upgrades the schema migration_control under a lock, and reads the identity (made when there is none and
   // `may_create_identity`). `identity.uuid` is empty when there is none and it may not be made.
   // FAILED_PRECONDITION: a standby; schema newer than this program; privileges missing, with the hint `migrationctl target-sql`.
@@ -156,8 +158,9 @@ class Target {
   virtual absl::StatusOr<bool> AskBoolean(const std::string& sql, const std::string& search_path) = 0;
 
   // The fence. Locks the owner row, sets epoch := greatest(epoch, store_epoch) + 1 on the row itself with a fresh token,
-  // synchronously, then updates and returns all lanes. NOT_FOUND: no row and may_create is false. PERMISSION_DENIED: the row belongs to
-  // another control store. FAILED_PRECONDITION: the row is a tombstone of Delete.
+  // synchronously, then updates and returns all lanes. NOT_FOUND: no row, or no schema migration_control at all, and may_create is
+  // false. PERMISSION_DENIED: the row belongs to another control store. FAILED_PRECONDITION without SQLSTATE: the row is a tombstone
+  // of Delete.
   virtual absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) = 0;
 
   // Records table oid and column digest for SCHEMA_CHANGED. Fenced: ABORTED (MD001).
@@ -178,12 +181,15 @@ class Target {
   virtual absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
                                const std::string& search_path, absl::Duration lock_timeout) = 0;
 
+  // Forgets that steps were run, so that each runs again. Fenced.
+  virtual absl::Status ForgetSteps(const FenceClaim& claim) = 0;
+
   // A writing, synchronous transaction on the owner row: after OK all sub-batches of this claim are durable. With `completed`, the
   // row says so from now on (is_completed). Fenced.
   virtual absl::Status Barrier(const FenceClaim& claim, bool completed) = 0;
 
   // Fences whoever owns it (an upsert, so also before anybody did), cancels their backends and waits for them to be gone, at most
-  // `wait`. After OK nothing of an earlier claim commits.
+  // `wait`. After OK nothing of an earlier claim commits. Errors of TakeOver.
   virtual absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) = 0;
 
   // Leaves a tombstone, so that the name is never begun again here.

@@ -38,6 +38,26 @@ class CatalogTest : public EndToEnd {
   }
 };
 
+TEST_F(CatalogTest, FilesThatDoNotSayHowTheyStartFollowTheServersDefault) {
+  MakeCounter(300);
+  MakeCounter(300, "other");
+  ServerFixtureOptions options = Options();
+  options.more_flags = {"--default-start", "MANUAL"};
+  StartServer(options);
+  Define("count_rows", CounterYaml({.interval = "0s"}));
+  Define("count_other", CounterYaml({.interval = "0s"}, "other") + "start: AUTO\n");
+  ASSERT_TRUE(WaitUntil([&] { return Known("count_rows") && Known("count_other"); }));
+  ASSERT_TRUE(Reaches("count_other", v1::STATE_COMPLETED));
+  ASSERT_TRUE(HeldBy("count_rows", v1::HOLD_KIND_NEEDS_START));
+  EXPECT_EQ(target().Number("SELECT sum(n) FROM counter"), 0);
+
+  v1::StartRequest start;
+  start.set_migration("count_rows");
+  ASSERT_THAT(Call(server(), &Stub::Start, start), IsOk());
+  ASSERT_TRUE(Reaches("count_rows", v1::STATE_COMPLETED));
+  EXPECT_TRUE(EachOnce(300));
+}
+
 TEST_F(CatalogTest, AHalfWrittenFileCondemnsOnlyItselfAndIsTakenOnceItIsWhole) {
   MakeCounter(300);
   MakeCounter(300, "other");

@@ -44,6 +44,20 @@ TEST_P(OrderlyStop, ItExitsInTimeReleasesItsClaimAndAnotherGoesOnAtOnce) {
   EXPECT_EQ(Get(second, "count_rows").attempts(), 0) << "a stop uses no attempt";
 }
 
+TEST_P(OrderlyStop, ItDoesNotWaitForAStepThatTakesAnHourAndNeitherDoesTheDatabase) {
+  MakeCounter(100);
+  StartServer();
+  Define("count_rows", CounterYaml() + "prepare: [SELECT pg_sleep(3600)]\n");
+  const std::string sleepers =
+      "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+  ASSERT_TRUE(WaitUntil([&] { return target().Number(sleepers) == 1; }));
+  const auto exit_status = server().Stop(GetParam(), absl::Seconds(10));
+  ASSERT_THAT(exit_status, IsOk());
+  EXPECT_EQ(*exit_status, 0) << server().Log();
+  EXPECT_TRUE(WaitUntil([&] { return target().Number(sleepers) == 0; }));
+  EXPECT_EQ(target().Number("SELECT sum(n) FROM counter"), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Signals, OrderlyStop, ::testing::Values(SIGTERM, SIGINT),
                          [](const ::testing::TestParamInfo<int>& info) {
                            return info.param == SIGTERM ? "SigTerm" : "SigInt";

@@ -111,7 +111,6 @@ TEST(Querying, EndsAtTheDeadlineAndGivesTheConnectionUp) {
   EXPECT_EQ(SqlStateOf(late.status()), "");
   EXPECT_EQ(late.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(connection->broken());
-  connection->Cancel();
 }
 
 TEST(Querying, OnATerminatedConnectionIsUnavailableWithoutSqlState) {
@@ -148,20 +147,40 @@ TEST(Parsing, TellsWhereTheErrorIsAndRunsNothing) {
   EXPECT_EQ(count.integer(0, 0), 0);
 }
 
-TEST(Cancelling, FromAnotherThreadEndsTheQueryAndNothingElse) {
+TEST(Stopping, EndsTheQueryAtOnceAndSoonItsBackendAndNothingElse) {
   const std::string url = FreshDatabase();
-  auto connection = Connect(url);
+  std::stop_source stop;
+  ConnectOptions options;
+  options.url = url;
+  options.stop = stop.get_token();
+  MD_ASSERT_OK_AND_ASSIGN(auto connection, Connection::Open(options));
+  MD_ASSERT_OK(connection->Query("SET client_connection_check_interval = 100"));
   auto bystander = Connect(url);
   absl::Status ended;
   std::thread query([&] { ended = connection->Query("SELECT pg_sleep(60)").status(); });
   ASSERT_TRUE(WaitForTrue(
       url,
       "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database())"));
-  connection->Cancel();
+  stop.request_stop();
   query.join();
-  EXPECT_EQ(SqlStateOf(ended), "57014");
-  connection->Cancel();
+  EXPECT_EQ(ended.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(SqlStateOf(ended), "");
+  EXPECT_TRUE(connection->broken());
+  connection.reset();
+  EXPECT_TRUE(WaitForTrue(
+      url,
+      "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database())"));
   MD_EXPECT_OK(bystander->Query("SELECT 1"));
+}
+
+TEST(Stopping, RequestedBeforeMakesNoConnection) {
+  std::stop_source stop;
+  stop.request_stop();
+  ConnectOptions options;
+  options.url = FreshDatabase();
+  options.stop = stop.get_token();
+  const auto connection = Connection::Open(options);
+  EXPECT_EQ(connection.status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(Pooler, IsNoticed) {

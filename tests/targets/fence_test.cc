@@ -330,6 +330,28 @@ TEST_F(Owner, ARestartForgetsCursorsAndCounts) {
   EXPECT_FALSE(fresh.completed_at.has_value());
 }
 
+TEST_F(Owner, WhoLooksAgainForgetsTheEndAndTheRowsLeftAsTheyAre) {
+  Begin(10);
+  MD_ASSERT_OK(RunLane(*target_, checkpoint_, plan_, 0, 3));
+  MD_ASSERT_OK(target_->Barrier(checkpoint_.claim, /*completed=*/true));
+  Sql(url_, "INSERT INTO migration_control.failed_range (migration, key, kind, pass) SELECT migration, '{3}', 'UNCHANGED', 2 FROM "
+            "migration_control.owner");
+  TakeOverRequest again = Claiming(false);
+  again.recheck = true;
+  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target_->TakeOver(again));
+  EXPECT_FALSE(taken.completed_at.has_value());
+  EXPECT_EQ(taken.unchanged_rows, 0);
+  EXPECT_EQ(taken.rows_total, 10) << "the cursors and counts stay";
+  EXPECT_EQ(Ask(url_, "SELECT migration_control.is_completed(migration) FROM migration_control.owner"), "f");
+}
+
+TEST_F(Owner, WithoutTheSchemaTheCheckpointIsLost) {
+  Begin(10);
+  Sql(url_, "DROP SCHEMA migration_control CASCADE");
+  EXPECT_EQ(target_->TakeOver(Claiming(false)).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(target_->Revoke(Claiming(false), absl::Seconds(5)).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(Owner, APassIsBegunOnceAndKeepsTheCounts) {
   Begin(10);
   MD_ASSERT_OK(RunLane(*target_, checkpoint_, plan_, 0, 3));
@@ -381,6 +403,17 @@ TEST_F(Step, RunsOnce) {
   MD_ASSERT_OK_AND_ASSIGN(const Checkpoint next, target_->TakeOver(Claiming(false)));
   EXPECT_EQ(next.steps_done, std::vector<std::string>{"prepare/0"});
   EXPECT_EQ(SqlStateOf(Run("prepare/0", "SELECT 1")), "MD001") << "of a claim that ended";
+}
+
+TEST_F(Step, RunsAgainOnceItIsForgottenByTheOwner) {
+  Begin(10);
+  MD_ASSERT_OK(Run("prepare/0", "UPDATE items SET n = n + 1"));
+  FenceClaim stranger = checkpoint_.claim;
+  stranger.epoch += 1;
+  EXPECT_EQ(SqlStateOf(target_->ForgetSteps(stranger)), "MD001");
+  MD_ASSERT_OK(target_->ForgetSteps(checkpoint_.claim));
+  MD_ASSERT_OK(Run("prepare/0", "UPDATE items SET n = n + 1"));
+  EXPECT_EQ(Counts(), "2:10");
 }
 
 TEST_F(Step, LeavesNothingWhenItFails) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -57,13 +58,8 @@ std::int64_t QueryResult::affected() const {
   return absl::SimpleAtoi(std::string(PQcmdTuples(result_.get())), &value) ? value : 0;
 }
 
-Connection::Connection(PGconn* connection, absl::Duration query_timeout)
-    : connection_(connection, &PQfinish), query_timeout_(query_timeout) {}
-
-Connection::~Connection() {
-  absl::MutexLock lock(&cancel_mutex_);
-  if (cancel_ != nullptr) PQfreeCancel(cancel_);
-}
+Connection::Connection(PGconn* connection, absl::Duration query_timeout, std::unique_ptr<StopSignal> stop)
+    : connection_(connection, &PQfinish), query_timeout_(query_timeout), stop_(std::move(stop)) {}
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOptions& options) {
   // libpq quotes a text that it cannot parse, and that text may hold a password.
@@ -82,17 +78,14 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOption
                                   "fallback_application_name",
                                   nullptr};
   const char* const values[] = {options.url.c_str(), "1", "5", "5", "3", "15000", "UTF8", "migrationd", nullptr};
-  std::unique_ptr<Connection> connection(
-      new Connection(PQconnectStartParams(keywords, values, /*expand_dbname=*/1), options.query_timeout));
+  MD_ASSIGN_OR_RETURN(std::unique_ptr<StopSignal> stop, StopSignal::Make(options.stop));
+  std::unique_ptr<Connection> connection(new Connection(PQconnectStartParams(keywords, values, /*expand_dbname=*/1),
+                                                        options.query_timeout, std::move(stop)));
   if (connection->connection_ == nullptr) return absl::ResourceExhaustedError("out of memory for a connection");
   MD_RETURN_IF_ERROR(connection->FinishConnecting(options.connect_timeout));
   PQsetNoticeProcessor(connection->connection_.get(), &IgnoreNotice, nullptr);
   if (PQsetnonblocking(connection->connection_.get(), 1) != 0)
     return connection->Lost("the connection cannot be made non-blocking");
-  {
-    absl::MutexLock lock(&connection->cancel_mutex_);
-    connection->cancel_ = PQgetCancel(connection->connection_.get());
-  }
   MD_RETURN_IF_ERROR(connection->FindBackend());
   return connection;
 }
@@ -153,8 +146,15 @@ absl::Status Connection::Wait(bool for_write, std::int64_t deadline_ms) {
       gave_up_ = true;
       return DatabaseError("", "the database did not answer in time");
     }
-    pollfd descriptor{PQsocket(connection_.get()), static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0};
-    const int ready = poll(&descriptor, 1, static_cast<int>(std::min<std::int64_t>(left, 60'000)));
+    // A negative descriptor is left out by poll.
+    pollfd descriptors[] = {
+        {stop_ == nullptr ? -1 : stop_->descriptor(), POLLIN, 0},
+        {PQsocket(connection_.get()), static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0}};
+    const int ready = poll(descriptors, 2, static_cast<int>(std::min<std::int64_t>(left, 60'000)));
+    if (ready > 0 && descriptors[0].revents != 0) {
+      gave_up_ = true;
+      return DatabaseError("", "the connection was given up because it was told to stop");
+    }
     if (ready > 0) return absl::OkStatus();
     if (ready < 0 && errno != EINTR) return Lost("poll failed");
   }
@@ -207,14 +207,6 @@ absl::StatusOr<QueryResult> Connection::Finish(int sent, bool tell_position) {
 }
 
 bool Connection::broken() const { return gave_up_ || PQstatus(connection_.get()) == CONNECTION_BAD; }
-
-void Connection::Cancel() {
-  absl::MutexLock lock(&cancel_mutex_);
-  if (cancel_ == nullptr) return;
-  char error[256];
-  // A cancel that does not arrive is made good by the statement's own timeout.
-  PQcancel(cancel_, error, sizeof(error));
-}
 
 std::string WithoutRowValues(std::string_view sqlstate, std::string_view message) {
   if (!sqlstate.starts_with("22")) return std::string(message);

@@ -1,4 +1,4 @@
-// One libpq connection with deadlines on everything, errors as values, and a Cancel that other threads may call.
+// One libpq connection with deadlines on everything, errors as values, and a stop that other threads may request.
 #pragma once
 
 #include <libpq-fe.h>
@@ -6,15 +6,15 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/targets/postgres/stop_signal.h"
 
 namespace migrationd {
 
@@ -47,17 +47,18 @@ struct ConnectOptions {
   absl::Duration connect_timeout = absl::Seconds(5);
   // For one query; longer than its statement_timeout. After it the connection is given up.
   absl::Duration query_timeout = absl::Seconds(15);
+  // Once requested, whatever waits on this connection, connecting included, ends at once and the connection is given up.
+  std::stop_token stop = {};
 };
 
-// For one thread at a time, except Cancel.
+// For one thread at a time.
 //
 // Errors: DatabaseError with the SQLSTATE and the primary message (never detail or context, and of data exceptions no
 // quoted values, since these are row values); an empty SQLSTATE, UNAVAILABLE, for a connection that cannot be made,
-// broke, was terminated by the server or did not answer in time. Messages never hold the URL.
+// broke, was terminated by the server, did not answer in time or was told to stop. Messages never hold the URL.
 class Connection {
  public:
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectOptions& options);
-  ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -77,9 +78,6 @@ class Connection {
   // Neither in a transaction block nor in a query.
   bool idle() const { return PQtransactionStatus(connection_.get()) == PQTRANS_IDLE; }
 
-  // Asks the server to cancel what runs on this connection. Any thread; blocks for as long as connecting takes.
-  void Cancel() ABSL_LOCKS_EXCLUDED(cancel_mutex_);
-
   int backend_pid() const { return backend_pid_; }
   // Behind a transaction pooler: no session state, no prepared statements.
   bool pooled() const { return pooled_; }
@@ -88,14 +86,14 @@ class Connection {
   void SetQueryTimeout(absl::Duration timeout) { query_timeout_ = timeout; }
 
  private:
-  explicit Connection(PGconn* connection, absl::Duration query_timeout);
+  Connection(PGconn* connection, absl::Duration query_timeout, std::unique_ptr<StopSignal> stop);
   absl::Status FinishConnecting(absl::Duration timeout);
   absl::Status FindBackend();
   // Sends what was queued, then reads all results; the last one, or the first error, with its position in the text if
   // asked.
   absl::StatusOr<QueryResult> Finish(int sent, bool tell_position = false);
   absl::Status Flush(std::int64_t deadline_ms);
-  // Waits until the socket is ready; UNAVAILABLE after the deadline.
+  // Waits until the socket is ready; UNAVAILABLE after the deadline or when told to stop.
   absl::Status Wait(bool for_write, std::int64_t deadline_ms);
   absl::Status Lost(const std::string& what);
 
@@ -104,8 +102,7 @@ class Connection {
   int backend_pid_ = 0;
   bool pooled_ = false;
   bool gave_up_ = false;
-  absl::Mutex cancel_mutex_;
-  PGcancel* cancel_ ABSL_GUARDED_BY(cancel_mutex_) = nullptr;
+  std::unique_ptr<StopSignal> stop_;  // null: never told to stop
 };
 
 // The message of a failed query without what it may quote from rows: data exceptions (class 22) quote the value that

@@ -157,6 +157,15 @@ absl::Status ForgetProgress(Connection& connection, const std::string& migration
   return absl::OkStatus();
 }
 
+// What the last look at the rows found.
+absl::Status ForgetVerdict(Connection& connection, const std::string& migration) {
+  for (const char* sql : {"DELETE FROM migration_control.failed_range WHERE migration = $1 AND kind = 'UNCHANGED'",
+                          "UPDATE migration_control.owner SET completed_at = NULL WHERE migration = $1"}) {
+    MD_RETURN_IF_ERROR(connection.Query(sql, {migration}).status());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<FenceClaim> ReadClaim(Connection& connection, const std::string& migration) {
@@ -170,8 +179,15 @@ absl::StatusOr<FenceClaim> ReadClaim(Connection& connection, const std::string& 
 
 absl::StatusOr<TakenOver> TakeOverIn(Connection& connection, const TakeOverRequest& request) {
   if (request.may_create) MD_RETURN_IF_ERROR(InsertOwner(connection, request));
+  auto previous = LockOwner(connection, request);
+  if (const std::string sqlstate = SqlStateOf(previous.status()); sqlstate == "42P01" || sqlstate == "3F000") {
+    return absl::NotFoundError(absl::StrCat("The checkpoint of ", request.migration,
+                                            " is missing in this database, where it was created before: there is no "
+                                            "table migration_control.owner."));
+  }
+  MD_RETURN_IF_ERROR(previous.status());
   TakenOver taken;
-  MD_ASSIGN_OR_RETURN(taken.previous, LockOwner(connection, request));
+  taken.previous = *std::move(previous);
   MD_RETURN_IF_ERROR(RaiseEpoch(connection, request.migration, request.store_epoch));
   MD_RETURN_IF_ERROR(connection
                          .Query("UPDATE migration_control.owner SET control_id = $2, definition_digest = $3 "
@@ -179,13 +195,7 @@ absl::StatusOr<TakenOver> TakeOverIn(Connection& connection, const TakeOverReque
                                 {request.migration, request.control_id, request.definition_digest})
                          .status());
   if (request.restart) MD_RETURN_IF_ERROR(ForgetProgress(connection, request.migration));
-  if (request.recheck) {
-    MD_RETURN_IF_ERROR(
-        connection
-            .Query("DELETE FROM migration_control.failed_range WHERE migration = $1 AND kind = 'UNCHANGED'",
-                   {request.migration})
-            .status());
-  }
+  if (request.recheck) MD_RETURN_IF_ERROR(ForgetVerdict(connection, request.migration));
   MD_ASSIGN_OR_RETURN(taken.checkpoint, ReadCheckpoint(connection, request.migration));
   return taken;
 }

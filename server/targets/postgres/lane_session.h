@@ -29,7 +29,6 @@ class LaneSessionBase : public LaneSession {
       : connection_(std::move(connection)), plan_(*options.plan), options_(options) {
     options_.plan = &plan_;
   }
-  void Cancel() override { connection_->Cancel(); }
   int backend_pid() const override { return connection_->backend_pid(); }
 
  protected:

@@ -114,12 +114,18 @@ absl::Status RunStepIn(Connection& connection, const FenceClaim& claim, const st
 
 }  // namespace
 
-PostgresTarget::PostgresTarget(PostgresTargetOptions options) : options_(std::move(options)) {}
+PostgresTarget::PostgresTarget(PostgresTargetOptions options, std::stop_token stop)
+    : options_(std::move(options)), stop_(std::move(stop)) {}
+
+std::shared_ptr<Target> PostgresTarget::WithStop(std::stop_token stop) {
+  return std::make_shared<PostgresTarget>(options_, std::move(stop));
+}
 
 absl::StatusOr<std::unique_ptr<Connection>> PostgresTarget::Connect() {
   ConnectOptions connect;
   MD_ASSIGN_OR_RETURN(connect.url, options_.url());
   connect.connect_timeout = options_.connect_timeout;
+  connect.stop = stop_;
   return Connection::Open(connect);
 }
 
@@ -292,6 +298,13 @@ absl::Status PostgresTarget::RunStep(const FenceClaim& claim, const std::string&
   settings.lock_timeout = lock_timeout;
   settings.statement_timeout = options_.step_timeout;
   return Transact(settings, [&](Connection& connection) { return RunStepIn(connection, claim, step, sql); });
+}
+
+absl::Status PostgresTarget::ForgetSteps(const FenceClaim& claim) {
+  return Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
+    MD_RETURN_IF_ERROR(LockClaim(connection, claim, /*refuse_frozen=*/false));
+    return connection.Query("DELETE FROM migration_control.step WHERE migration = $1", {claim.migration}).status();
+  });
 }
 
 absl::Status PostgresTarget::Barrier(const FenceClaim& claim, bool completed) {

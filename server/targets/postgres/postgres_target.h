@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -30,9 +31,10 @@ struct PostgresTargetOptions {
 
 class PostgresTarget : public Target {
  public:
-  explicit PostgresTarget(PostgresTargetOptions options);
+  explicit PostgresTarget(PostgresTargetOptions options, std::stop_token stop = {});
 
   const std::string& name() const override { return options_.name; }
+  std::shared_ptr<Target> WithStop(std::stop_token stop) override;
   absl::StatusOr<TargetIdentity> Open(bool may_create_identity) override;
   absl::StatusOr<TargetHealth> Health() override;
   absl::StatusOr<TableFacts> Inspect(const TableName& table) override;
@@ -47,6 +49,7 @@ class PostgresTarget : public Target {
   absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;
   absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
                        const std::string& search_path, absl::Duration lock_timeout) override;
+  absl::Status ForgetSteps(const FenceClaim& claim) override;
   absl::Status Barrier(const FenceClaim& claim, bool completed) override;
   absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) override;
   absl::Status Forget(const std::string& migration, const std::string& control_id) override;
@@ -66,6 +69,7 @@ class PostgresTarget : public Target {
   SessionSettings LookSettings(const std::string& search_path) const;
 
   const PostgresTargetOptions options_;
+  const std::stop_token stop_;  // for every connection
 };
 
 // What the catalogs say of a table (table_facts.cc).

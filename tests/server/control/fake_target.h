@@ -64,6 +64,7 @@ class FakeTarget final : public Target {
   static absl::Time QuiescedAt() { return absl::FromUnixSeconds(1'800'000'100); }
 
   const std::string& name() const override { return name_; }
+  std::shared_ptr<Target> WithStop(std::stop_token) override { return nullptr; }
   absl::StatusOr<TargetIdentity> Open(bool may_create_identity) override {
     Remember(may_create_identity ? "Open(create)" : "Open");
     const absl::Status status = on_open();
@@ -124,6 +125,7 @@ class FakeTarget final : public Target {
                        absl::Duration) override {
     return Unexpected("RunStep");
   }
+  absl::Status ForgetSteps(const FenceClaim&) override { return Unexpected("ForgetSteps"); }
   absl::StatusOr<std::optional<std::string>> FrozenReason() override { return Unexpected("FrozenReason"); }
 
  private:

@@ -93,6 +93,15 @@ TEST(DecideFailure, TakesTheFenceAgainWhenFenced) {
   EXPECT_EQ(decision.delay, absl::ZeroDuration());
 }
 
+TEST(DecideFailure, BacksOffWhenFencedAgainAndAgain) {
+  FailureContext context = Failure(FailureClass::kFenced);
+  context.consecutive = 3;
+  const FailureDecision decision = DecideFailure(context);
+  EXPECT_EQ(decision.action, FailureAction::kReopen);
+  EXPECT_GT(decision.delay, absl::ZeroDuration());
+  EXPECT_EQ(decision.attempts, 0);
+}
+
 TEST(DecideFailure, HoldsFrozenWithoutUsingAnAttempt) {
   const FailureDecision decision = DecideFailure(Failure(FailureClass::kFrozen));
   EXPECT_EQ(decision.hold, HoldKind::kFrozen);

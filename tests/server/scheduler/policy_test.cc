@@ -305,6 +305,14 @@ TEST_F(PolicyTest, ResumesAPauseThatWasUntilNow) {
   EXPECT_EQ(NextChange(Snapshot()), kNow + absl::Seconds(5));
 }
 
+TEST_F(PolicyTest, LeavesABatchSizeAloneWhereNothingCanBeAdjusted) {
+  for (const State state : {State::kCompleted, State::kCancelled}) {
+    StoredMigration& a = Add("a" + std::string(StateName(state)), state);
+    a.migration.size_override = SizeOverride{10, 10, "ann", kNow};
+  }
+  EXPECT_THAT(Decided(), IsEmpty());
+}
+
 TEST_F(PolicyTest, EndsABatchSizeThatWasUntilNow) {
   StoredMigration& a = Add("a", State::kPaused);
   a.migration.size_override = SizeOverride{10, 10, "ann", kNow};

@@ -1,0 +1,163 @@
+// What was over and goes on: nothing of its end is left behind.
+#include "absl/strings/str_cat.h"
+#include "tests/server/scheduler/scheduler_world.h"
+#include "tests/support/status_matchers.h"
+
+namespace migrationd {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kCopyYaml[] =
+    "copy_columns:\n  table: public.t\n  columns: [{from: n, to: m}]\npace: {batch_size: 20, sub_batch_size: 10}\n"
+    "order: INDEPENDENT\n";
+
+int Times(const std::vector<std::string>& steps, const std::string& step) {
+  return static_cast<int>(std::count(steps.begin(), steps.end(), step));
+}
+
+class Retrying : public ::testing::Test {
+ protected:
+  void CancelMidRunAndCleanUp() {
+    world_.Add("copy", kCopyYaml);
+    ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("RunSubBatch") > 2; }));
+    MD_ASSERT_OK(world_.controller.Cancel("copy", ByAlice()));
+    ASSERT_TRUE(world_.Reaches("copy", State::kCancelled));
+    MD_ASSERT_OK(world_.controller.Cleanup("copy", ByAlice()));
+  }
+  // VERIFY of `name` found a row that its statement leaves as it is.
+  void HaltWithRowsLeft(const std::string& name) {
+    world_.database->MakeStubborn(7);
+    world_.Add(name, WhereYaml());
+    ASSERT_TRUE(world_.Reaches(name, State::kHalted));
+    ASSERT_EQ(world_.HaltOf(name), kHaltRowsLeft);
+    ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
+  }
+
+  SchedulerWorld world_{1000};
+};
+
+TEST_F(Retrying, PreparesAgainWhatCleanupTookAway) {
+  CancelMidRunAndCleanUp();
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.Get("copy").cleaned_up; }));
+  ASSERT_EQ(Times(world_.database->StepsRun(), "prepare/0"), 1);
+  ASSERT_EQ(Times(world_.database->StepsRun(), "cleanup/0"), 1);
+
+  MD_ASSERT_OK(world_.controller.Retry("copy", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("copy", State::kCompleted));
+  EXPECT_EQ(Times(world_.database->StepsRun(), "prepare/0"), 2) << "the trigger is not there";
+  EXPECT_TRUE(world_.EachRow(1));
+
+  MD_ASSERT_OK(world_.controller.Cleanup("copy", ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.Get("copy").cleaned_up; }));
+  EXPECT_EQ(Times(world_.database->StepsRun(), "cleanup/0"), 2);
+}
+
+TEST_F(Retrying, LooksAtRowsThatWereWrittenWhileTheTriggerWasAwayAlsoBehindTheCursor) {
+  // VERIFY is under way, and stands behind key 500.
+  world_.Add("copy", kCopyYaml);
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.Get("copy").progress.pass == 2 && world_.database->Calls("RunSubBatch") > 110; }));
+  MD_ASSERT_OK(world_.controller.Cancel("copy", ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.StateOf("copy") == State::kCancelled || world_.StateOf("copy") == State::kCompleted; }));
+  if (world_.StateOf("copy") == State::kCompleted) GTEST_SKIP() << "it was over before it could be cancelled";
+  MD_ASSERT_OK(world_.controller.Cleanup("copy", ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.Get("copy").cleaned_up; }));
+  world_.database->Undo(1);
+  MD_ASSERT_OK(world_.controller.Retry("copy", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("copy", State::kCompleted));
+  EXPECT_EQ(world_.database->Times()[0], 2) << "the row that was written meanwhile is not copied";
+}
+
+TEST_F(Retrying, DuringTheCleanupPreparesAgain) {
+  std::atomic<bool> retried = false;
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    // The trigger is gone, and the cleanup is not recorded yet.
+    const bool cleaned = Times(world_.database->StepsRun(), "cleanup/0") > 0;
+    if (call == "RunStep" && cleaned && !retried.exchange(true)) {
+      MD_EXPECT_OK(world_.controller.Retry("copy", RestartFrom::kContinue, false, ByAlice()));
+    }
+    return absl::OkStatus();
+  };
+  CancelMidRunAndCleanUp();
+  ASSERT_TRUE(world_.Reaches("copy", State::kCompleted));
+  EXPECT_TRUE(retried);
+  EXPECT_EQ(Times(world_.database->StepsRun(), "prepare/0"), 2);
+  EXPECT_FALSE(world_.Get("copy").cleaned_up);
+}
+
+TEST_F(Retrying, OfRowsLeftLooksAtAllRowsAgain) {
+  HaltWithRowsLeft("fill");
+  world_.database->Undo(3);
+  MD_ASSERT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("fill", State::kHalted));
+  EXPECT_EQ(world_.HaltOf("fill"), kHaltRowsLeft) << "the row still is as it was";
+  EXPECT_EQ(world_.database->Times()[2], 2);
+}
+
+TEST_F(Retrying, ThatHaltsBeforeItLookedAgainStillLooksAgain) {
+  HaltWithRowsLeft("fill");
+  std::atomic<bool> refuse = true;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    // After the rows recorded as unchanged were forgotten, before the new pass.
+    if (refuse && call == "PlanLanes") return absl::Status(absl::StatusCode::kFailedPrecondition, "no");
+    return absl::OkStatus();
+  };
+  MD_ASSERT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.HaltOf("fill") == kHaltAttemptsExhausted; }));
+  refuse = false;
+  MD_ASSERT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.StateOf("fill") != State::kRunning; }));
+  EXPECT_EQ(world_.HaltOf("fill"), kHaltRowsLeft) << "it completed although a row is left";
+}
+
+TEST_F(Retrying, OvertakesAnAcceptThatHasFencedTheTarget) {
+  HaltWithRowsLeft("fill");
+  bool retried = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    if (call != "Barrier(completed)" || std::exchange(retried, true)) return absl::OkStatus();
+    // The accept stops here until the next owner has taken the fence.
+    MD_EXPECT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+    EXPECT_TRUE(world_.PumpUntil([&] { return world_.HaltOf("fill") == kHaltRowsLeft; }));
+    return absl::OkStatus();
+  };
+  EXPECT_FALSE(world_.controller.Accept("fill", ByAlice()).ok());
+  EXPECT_TRUE(retried);
+  EXPECT_FALSE(world_.database->Completed("fill")) << "is_completed() on the target is wrong";
+  EXPECT_EQ(world_.StateOf("fill"), State::kHalted);
+}
+
+TEST_F(Retrying, AfterAnAcceptThatOnlyTheTargetRecordedDoesNotTakeItsWord) {
+  HaltWithRowsLeft("fill");
+  bool retried = false;
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    if (call != "Barrier(completed)" || std::exchange(retried, true)) return absl::OkStatus();
+    MD_EXPECT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(world_.controller.Accept("fill", ByAlice()), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("RUNNING")));
+  EXPECT_TRUE(retried);
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.StateOf("fill") != State::kRunning; }));
+  EXPECT_EQ(world_.HaltOf("fill"), kHaltRowsLeft) << "nobody accepted the row that is left";
+  EXPECT_FALSE(world_.database->Completed("fill"));
+
+  MD_ASSERT_OK(world_.controller.Accept("fill", ByAlice()));
+  EXPECT_EQ(world_.StateOf("fill"), State::kCompleted);
+  EXPECT_TRUE(world_.database->Completed("fill"));
+}
+
+TEST_F(Retrying, AfterACancelOfAHalfAcceptedOneLooksAgain) {
+  HaltWithRowsLeft("fill");
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    if (call == "Barrier(completed)") world_.store.set_available(false);
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(world_.controller.Accept("fill", ByAlice()), StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
+  world_.store.set_available(true);
+  MD_ASSERT_OK(world_.controller.Cancel("fill", ByAlice()));
+  MD_ASSERT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.StateOf("fill") != State::kRunning; }));
+  EXPECT_EQ(world_.HaltOf("fill"), kHaltRowsLeft);
+}
+
+}  // namespace
+}  // namespace migrationd

@@ -1,0 +1,103 @@
+#include "tests/server/scheduler/scheduler_world.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "migrations/definition/definition.h"
+
+namespace migrationd {
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(20);
+constexpr absl::Duration kPatience = absl::Seconds(60);
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (value.ok()) return *std::move(value);
+  std::cerr << "test support: " << value.status() << "\n";
+  std::abort();
+}
+
+SchedulerOptions Options() {
+  SchedulerOptions options;
+  options.owner = "test:1:1";
+  // The clocks run away from each other, and nobody renews.
+  options.lease_ttl = absl::Hours(24);
+  return options;
+}
+
+}  // namespace
+
+std::string EveryRowYaml(const std::string& extra) {
+  return absl::StrCat("sql_batch:\n  table: public.t\n  statement: UPDATE t SET n = n + 1 WHERE {{batch}}\n",
+                      "pace: {batch_size: 20, sub_batch_size: 10}\norder: INDEPENDENT\n", extra);
+}
+
+std::string WhereYaml(const std::string& extra) {
+  return absl::StrCat(
+      "sql_batch:\n  table: public.t\n  where: NOT t.done\n  statement: UPDATE t SET done = true WHERE {{batch}}\n",
+      "pace: {batch_size: 20, sub_batch_size: 10}\norder: INDEPENDENT\n", extra);
+}
+
+SchedulerWorld::SchedulerWorld(int rows)
+    : database(std::make_shared<InMemoryDatabase>(rows)),
+      targets{{"main", std::make_shared<InMemoryTarget>("main", database)}},
+      scheduler(Options(), store, heartbeat_store, targets, board, workers, steps, clock),
+      controller(ControllerOptions(), store, board, targets, scheduler, clock) {
+  scheduler.RunOnce();
+}
+
+void SchedulerWorld::Add(const std::string& name, const std::string& yaml) {
+  const DefinitionResult parsed = ParseDefinition(yaml);
+  if (!parsed.ok()) {
+    std::cerr << "test support: " << FormatProblem("definition", parsed.problems.front()) << "\n";
+    std::abort();
+  }
+  // In the order in which they are added.
+  static std::atomic<std::int64_t> version{20260101000000};
+  const std::string number = absl::StrCat(++version);
+  Must(controller.RegisterCatalogFile(absl::StrCat("/catalog/", number, "_", name, ".yaml"), {number, name}, parsed.definition));
+}
+
+Migration SchedulerWorld::Get(const std::string& name) {
+  return Must(store.Get(Must(Resolve(*board.Get(), name)).stored.migration.id)).migration;
+}
+
+std::string SchedulerWorld::HaltOf(const std::string& name) {
+  const Migration migration = Get(name);
+  return migration.halt.has_value() ? migration.halt->code : "";
+}
+
+bool SchedulerWorld::PumpUntil(const std::function<bool()>& done) {
+  const absl::Time end = absl::Now() + kPatience;
+  while (absl::Now() < end) {
+    scheduler.RunOnce();
+    if (done()) return true;
+    clock.Advance(kTick);
+    store.Advance(kTick);
+    absl::SleepFor(absl::Microseconds(200));  // for the threads that run steps
+  }
+  return false;
+}
+
+int SchedulerWorld::RoundsAtOnce(int rounds) {
+  int at_once = 0;
+  for (int i = 0; i < rounds; ++i) at_once += scheduler.RunOnce() <= clock.Now() ? 1 : 0;
+  return at_once;
+}
+
+bool SchedulerWorld::EachRow(int times) {
+  const std::vector<int> rows = database->Times();
+  return std::all_of(rows.begin(), rows.end(), [&](int done) { return done == times; });
+}
+
+MutationContext ByAlice() {
+  MutationContext context;
+  context.caller = {"alice", "because of the test"};
+  return context;
+}
+
+}  // namespace migrationd

@@ -1,0 +1,71 @@
+// A whole service in memory, without its network: store, one target `main`, scheduler and controller, on clocks that the test moves.
+// The scheduler is pumped by hand; what waits for databases runs on real threads.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "server/clock.h"
+#include "server/control/controller.h"
+#include "server/execution/worker_pool.h"
+#include "server/scheduler/board.h"
+#include "server/scheduler/scheduler.h"
+#include "tests/support/in_memory_control_store.h"
+#include "tests/support/in_memory_target.h"
+
+namespace migrationd {
+
+// Thread-safe.
+class ManualClock final : public Clock {
+ public:
+  absl::Time Now() override { return absl::FromUnixNanos(now_.load()); }
+  void Advance(absl::Duration duration) { now_.fetch_add(absl::ToInt64Nanoseconds(duration)); }
+
+ private:
+  std::atomic<std::int64_t> now_{absl::ToUnixNanos(absl::FromUnixSeconds(1'000'000))};
+};
+
+// UPDATE of every row, without `where`: a row done twice shows. `extra` is more YAML.
+std::string EveryRowYaml(const std::string& extra = "");
+// The same with `where`: looked at again in VERIFY.
+std::string WhereYaml(const std::string& extra = "");
+
+struct SchedulerWorld {
+  explicit SchedulerWorld(int rows = 100);
+
+  // Registers it; it begins by itself.
+  void Add(const std::string& name, const std::string& yaml);
+  Migration Get(const std::string& name);
+  State StateOf(const std::string& name) { return Get(name).state; }
+  std::string HaltOf(const std::string& name);
+
+  // Rounds of the scheduler, moving both clocks a little after each, until `done`. False when that takes too long.
+  bool PumpUntil(const std::function<bool()>& done);
+  bool Reaches(const std::string& name, State state) {
+    return PumpUntil([&] { return StateOf(name) == state; });
+  }
+  // So many rounds without time going by, each as soon as the scheduler asks for it. Returns how many it asked for at once, the last of
+  // which would be the beginning of a busy loop.
+  int RoundsAtOnce(int rounds);
+  // Every row was done exactly so often.
+  bool EachRow(int times);
+
+  InMemoryControlStore store;
+  InMemoryControlStore& heartbeat_store = store;
+  ManualClock clock;
+  std::shared_ptr<InMemoryDatabase> database;
+  TargetMap targets;
+  Board board;
+  WorkerPool workers{4};
+  WorkerPool steps{4};
+  Scheduler scheduler;
+  Controller controller;
+};
+
+// A call by alice.
+MutationContext ByAlice();
+
+}  // namespace migrationd
