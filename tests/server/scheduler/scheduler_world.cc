@@ -46,7 +46,8 @@ SchedulerWorld::SchedulerWorld(int rows)
     : database(std::make_shared<InMemoryDatabase>(rows)),
       targets{{"main", std::make_shared<InMemoryTarget>("main", database)}},
       scheduler(Options(), store, heartbeat_store, targets, board, workers, steps, clock),
-      controller(ControllerOptions(), store, board, targets, scheduler, clock) {
+      controller(ControllerOptions(), store, board, targets, scheduler, clock),
+      elsewhere(ControllerOptions(), store, board, targets, no_signal, clock) {
   scheduler.RunOnce();
 }
 

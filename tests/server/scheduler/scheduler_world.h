@@ -28,6 +28,12 @@ class ManualClock final : public Clock {
   std::atomic<std::int64_t> now_{absl::ToUnixNanos(absl::FromUnixSeconds(1'000'000))};
 };
 
+class NoSignal final : public SchedulerSignal {
+ public:
+  void Wake() override {}
+  void Interrupt(MigrationId) override {}
+};
+
 // UPDATE of every row, without `where`: a row done twice shows. `extra` is more YAML.
 std::string EveryRowYaml(const std::string& extra = "");
 // The same with `where`: looked at again in VERIFY.
@@ -63,6 +69,9 @@ struct SchedulerWorld {
   WorkerPool steps{4};
   Scheduler scheduler;
   Controller controller;
+  // What another process calls, which has no way to the scheduler of this one.
+  NoSignal no_signal;
+  Controller elsewhere;
 };
 
 // A call by alice.

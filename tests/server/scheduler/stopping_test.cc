@@ -15,9 +15,9 @@ TEST(Stopping, AnOwnerThatTakesTheFenceAfterAnImmediatePauseAnsweredCommitsNothi
   SchedulerWorld world;
   std::atomic<bool> paused = false;
   world.database->before = [&](const std::string& call, const std::stop_token&) {
-    // RUNNING is recorded, the fence is not taken yet.
+    // RUNNING is recorded, the fence is not taken yet. By another process: the owner's hears of it with its next look at the store.
     if (call == "TakeOver" && !paused.exchange(true)) {
-      MD_EXPECT_OK(world.controller.Pause("count", std::nullopt, kImmediate, ByAlice()));
+      MD_EXPECT_OK(world.elsewhere.Pause("count", std::nullopt, kImmediate, ByAlice()));
       EXPECT_EQ(world.StateOf("count"), State::kPaused);
     }
     return absl::OkStatus();
