@@ -115,6 +115,19 @@ TEST_F(Retrying, ThatHaltsBeforeItLookedAgainStillLooksAgain) {
   EXPECT_EQ(world_.HaltOf("fill"), kHaltRowsLeft) << "it completed although a row is left";
 }
 
+TEST_F(Retrying, BeforeAnAcceptHasFencedTheTargetLeavesTheTargetAsItIs) {
+  HaltWithRowsLeft("fill");
+  bool retried = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    if (call != "TakeOver" || std::exchange(retried, true)) return absl::OkStatus();
+    MD_EXPECT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(world_.controller.Accept("fill", ByAlice()), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("RUNNING")));
+  EXPECT_TRUE(retried);
+  EXPECT_EQ(world_.database->Calls("Barrier(completed)"), 0);
+}
+
 TEST_F(Retrying, OvertakesAnAcceptThatHasFencedTheTarget) {
   HaltWithRowsLeft("fill");
   bool retried = false;
