@@ -319,8 +319,10 @@ void Scheduler::ReapFinished() {
 // ---- telling ------------------------------------------------------------------------------------------------------------------
 
 void Scheduler::Record(absl::Time now) {
-  if (now < next_record_ || store_failures_ > 0) return;
+  if (now < next_record_) return;
+  // Also while the store is away: a time that has passed would make the loop spin.
   next_record_ = now + options_.record_interval;
+  if (store_failures_ > 0) return;
   if (!holds_to_record_.empty()) {
     const absl::Status status = store_.RecordHolds(std::exchange(holds_to_record_, {}));
     if (!status.ok()) Log(LogLevel::kWarning, "holds_not_recorded", {{"status", status.ToString()}});

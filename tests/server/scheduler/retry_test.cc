@@ -64,6 +64,8 @@ TEST_F(Retrying, LooksAtRowsThatWereWrittenWhileTheTriggerWasAwayAlsoBehindTheCu
   };
   world_.Add("copy", kCopyYaml);
   ASSERT_TRUE(world_.Reaches("copy", State::kCancelled));
+  // The counters are recorded after the state.
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
   ASSERT_EQ(world_.Get("copy").progress.pass, 2);
   MD_ASSERT_OK(world_.controller.Cleanup("copy", ByAlice()));
   ASSERT_TRUE(world_.PumpUntil([&] { return world_.Get("copy").cleaned_up; }));

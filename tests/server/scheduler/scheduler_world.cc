@@ -90,6 +90,12 @@ int SchedulerWorld::RoundsAtOnce(int rounds) {
   return at_once;
 }
 
+bool SchedulerWorld::Spins() {
+  clock.Advance(absl::Seconds(1));
+  RoundsAtOnce(5);
+  return RoundsAtOnce(50) > 1;
+}
+
 bool SchedulerWorld::EachRow(int times) {
   const std::vector<int> rows = database->Times();
   return std::all_of(rows.begin(), rows.end(), [&](int done) { return done == times; });

@@ -53,9 +53,10 @@ struct SchedulerWorld {
   bool Reaches(const std::string& name, State state) {
     return PumpUntil([&] { return StateOf(name) == state; });
   }
-  // So many rounds without time going by, each as soon as the scheduler asks for it. Returns how many it asked for at once, the last of
-  // which would be the beginning of a busy loop.
+  // So many rounds without time going by. Returns how many of them asked for the next one at once.
   int RoundsAtOnce(int rounds);
+  // Whether, once everything that was due in the next second has been looked at, it still asks for rounds at once: a busy loop.
+  bool Spins();
   // Every row was done exactly so often.
   bool EachRow(int times);
 
