@@ -126,10 +126,11 @@ bool Condition::Eval() const {
   return result;
 }
 
-// The constructor is inline, so it is instrumented and tells of the mutex itself.
+// Another mutex may follow at the same address. Later versions have an inline destructor, which can not be replaced; there only
+// what is freed is forgotten.
 #if defined(ABSL_LTS_RELEASE_VERSION) && ABSL_LTS_RELEASE_VERSION < 20240116
 Mutex::~Mutex() {
-  __tsan_mutex_destroy(this, __tsan_mutex_not_static);
+  __tsan_mutex_destroy(this, 0);
   // There is no pointer to a destructor. Of N4absl...5MutexE the symbol is _ZN4absl...5MutexD1Ev.
   static const auto hidden = [] {
     std::string name = typeid(Mutex).name();
@@ -138,9 +139,6 @@ Mutex::~Mutex() {
   }();
   hidden(this);
 }
-#else
-// In these versions the destructor is inline and calls this, which the library has only if it is instrumented.
-void Mutex::Dtor() { __tsan_mutex_destroy(this, __tsan_mutex_not_static); }
 #endif
 
 void Mutex::Lock() {
