@@ -5,13 +5,8 @@
 // itself. Each definition here calls the one that it hides between the annotations that an instrumented Abseil would make.
 // They name the mutexes, so locks taken in different orders are reported too. Being definitions of what the headers declare,
 // they follow the inline namespace and the mangling of whatever Abseil is installed.
-#include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
-#include <atomic>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <string>
 #include <typeinfo>
 #include <utility>
@@ -21,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "tests/support/tsan_hidden.h"
 
 // Of the sanitizer's library, in none of its headers.
 extern "C" {
@@ -30,36 +26,8 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace {
 
-void* FindHidden(const char* mangled_name) {
-  void* hidden = dlsym(RTLD_NEXT, mangled_name);
-  if (hidden == nullptr) {
-    std::fprintf(stderr, "tsan_abseil.cc: no shared library has %s. Is Abseil linked statically?\n", mangled_name);
-    std::abort();
-  }
-  return hidden;
-}
-
-// The library's `member`: what comes after ours under the same name. A pointer to a member function that is not virtual begins
-// with the address of the function.
-template <typename Member>
-Member Hidden(Member member) {
-  void* address = nullptr;
-  std::memcpy(&address, &member, sizeof address);
-  Dl_info info = {};
-  if (dladdr(address, &info) == 0 || info.dli_saddr != address) {
-    std::fprintf(stderr, "tsan_abseil.cc: a definition is not exported, so it does not take the place of Abseil's.\n");
-    std::abort();
-  }
-  address = FindHidden(info.dli_sname);
-  std::memcpy(&member, &address, sizeof address);
-  return member;
-}
-
-template <auto kMember, typename Object, typename... Arguments>
-auto CallHidden(Object* object, const Arguments&... arguments) {
-  static const auto hidden = Hidden(kMember);
-  return (object->*hidden)(arguments...);
-}
+using migrationd::CallHidden;
+using migrationd::FindHidden;
 
 // The mutex whose operation this thread is in: there the sanitizer ignores what the thread does.
 constinit thread_local absl::Mutex* inside = nullptr;
