@@ -12,6 +12,17 @@ if(MIGRATIOND_SANITIZE)
   add_compile_options(-fsanitize=${MIGRATIOND_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${MIGRATIOND_SANITIZE})
 endif()
+if(MIGRATIOND_SANITIZE STREQUAL "thread")
+  # The libraries are not instrumented, and their headers have to describe them as they are: with the macro, Protobuf's maps are
+  # larger than the library's. g++ only, clang has no such macro. libstdc++ avoids under its own what the sanitizer does not follow.
+  add_compile_options(-U__SANITIZE_THREAD__ -D_GLIBCXX_TSAN=1)
+  # The distribution's Abseil does not tell the sanitizer of its locks, nor gRPC of its queues; see the files.
+  add_library(migrationd_tsan OBJECT ${PROJECT_SOURCE_DIR}/tests/support/tsan_abseil.cc
+    ${PROJECT_SOURCE_DIR}/tests/support/tsan_grpc.cc)
+  target_include_directories(migrationd_tsan PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(migrationd_tsan PRIVATE migrationd_options PUBLIC absl::synchronization gRPC::grpc++ ${CMAKE_DL_LIBS})
+  link_libraries($<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:migrationd_tsan>)
+endif()
 
 # migrationd_library(NAME SOURCES ... LINK ... PUBLIC_LINK ...): a static library of one folder. Headers are included by their
 # path from the repository's root. LINK is private, so that a folder sees only what it names; PUBLIC_LINK is for libraries

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "absl/time/clock.h"
@@ -58,6 +59,8 @@ ProgramResult RunProgram(const std::vector<std::string>& arguments, const Progra
   if (options.closed_output) close(out.read_end);
   std::vector<std::string> environment = options.environment;
   environment.emplace_back("PATH=/usr/local/bin:/usr/bin:/bin");
+  // Under the thread sanitizer the program needs the suppressions too, or it ends with the sanitizer's status.
+  if (const char* tsan = std::getenv("TSAN_OPTIONS")) environment.push_back(std::string("TSAN_OPTIONS=") + tsan);
   const std::vector<char*> argument_pointers = Pointers(arguments);
   const std::vector<char*> environment_pointers = Pointers(environment);
   const pid_t child = fork();
