@@ -57,9 +57,8 @@ void SchedulerWorld::Add(const std::string& name, const std::string& yaml) {
     std::cerr << "test support: " << FormatProblem("definition", parsed.problems.front()) << "\n";
     std::abort();
   }
-  // In the order in which they are added.
-  static std::atomic<std::int64_t> version{20260101000000};
-  const std::string number = absl::StrCat(++version);
+  // In the order in which they are added; at most 59.
+  const std::string number = absl::StrCat(20260101000000 + ++added);
   Must(controller.RegisterCatalogFile(absl::StrCat("/catalog/", number, "_", name, ".yaml"), {number, name}, parsed.definition));
 }
 

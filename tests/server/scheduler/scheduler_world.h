@@ -60,6 +60,7 @@ struct SchedulerWorld {
   // Every row was done exactly so often.
   bool EachRow(int times);
 
+  int added = 0;
   InMemoryControlStore store;
   InMemoryControlStore& heartbeat_store = store;
   ManualClock clock;
