@@ -142,8 +142,7 @@ PolicySnapshot Scheduler::MakeSnapshot(absl::Time now) const {
                          .purpose = run->purpose()};
   }
   for (const auto& [name, target] : targets_) snapshot.targets[name] = TargetCondition{true, ""};
-  auto* self = const_cast<Scheduler*>(this);
-  absl::MutexLock lock(&self->mutex_);
+  absl::MutexLock lock(&mutex_);
   snapshot.stopping = stopping_;
   return snapshot;
 }

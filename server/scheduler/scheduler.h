@@ -101,7 +101,7 @@ class Scheduler : public SchedulerSignal {
   std::map<std::int64_t, std::unique_ptr<MigrationRun>> runs_;
   std::thread thread_;
 
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;       // something happened
   bool refresh_wanted_ ABSL_GUARDED_BY(mutex_) = false;  // look at the store
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
