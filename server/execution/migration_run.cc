@@ -59,12 +59,12 @@ void MigrationRun::Submit(WorkerPool& pool, std::function<Result()> work, std::f
   pool.Submit([this, work = std::move(work), then = std::move(then), wake = services_.wake] {
     auto result = std::make_shared<Result>(work());
     {
-      // Last touch of this object: once in_flight_ is zero the scheduler may destroy it.
+      // Last touch of this object and of the scheduler: once in_flight_ is zero both may be destroyed.
       absl::MutexLock lock(&mutex_);
       completions_.push_back([then, result] { then(std::move(*result)); });
+      wake();
       --in_flight_;
     }
-    wake();
   });
 }
 
@@ -89,8 +89,8 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
     stop_.request_stop();
     return;
   }
-  stored_.migration = stored.migration;
-  stored_.lease = stored.lease;
+  // The definition too: one that has not begun takes a changed file.
+  stored_ = stored;
   ApplySizes();
   // From the first row on: a migration that was just claimed is still PENDING here.
   const bool working = stored.migration.state == State::kRunning || stored.migration.state == State::kPending;

@@ -218,6 +218,10 @@ class Opening {
   MaybeOutcome Begin() {
     auto begun = context_.store.Mutate(context_.id, Guarded(context_, "Begin"), [&](const StoredMigration& current, absl::Time now)
                                            -> absl::StatusOr<VerbEffect> {
+      // A file that was changed before the migration began: what was planned here is not in force any more.
+      if (current.migration.definition_digest != stored_.migration.definition_digest) {
+        return absl::AbortedError("The migration has another definition now.");
+      }
       VerbEffect effect;
       effect.after = current.migration;
       effect.changed = false;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "migrations/model/failure.h"
 
 namespace migrationd {
 
@@ -14,7 +15,8 @@ absl::StatusOr<std::unique_ptr<StopSignal>> StopSignal::Make(const std::stop_tok
   if (!token.stop_possible()) return nullptr;
   const int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (descriptor < 0) {
-    return absl::ResourceExhaustedError(absl::StrCat("no descriptor for a connection: ", std::strerror(errno)));
+    // Like a connection that cannot be made: it says nothing of the statement, and goes over.
+    return DatabaseError("", absl::StrCat("cannot connect: no descriptor is left: ", std::strerror(errno)));
   }
   return std::unique_ptr<StopSignal>(new StopSignal(descriptor, token));
 }

@@ -11,7 +11,7 @@ namespace migrationd {
 // Immutable; usable from any thread. Requesting the stop does not block.
 class StopSignal {
  public:
-  // nullptr: a stop can never be requested of `token`. RESOURCE_EXHAUSTED: no descriptor is left.
+  // nullptr: a stop can never be requested of `token`. UNAVAILABLE: no descriptor is left.
   static absl::StatusOr<std::unique_ptr<StopSignal>> Make(const std::stop_token& token);
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;

@@ -92,6 +92,32 @@ TEST_F(Retrying, DuringTheCleanupPreparesAgain) {
   EXPECT_FALSE(world_.Get("copy").cleaned_up);
 }
 
+TEST_F(Retrying, OfATargetThatWasAwayBeginsWithTheDefinitionThatIsThenInForce) {
+  std::atomic<bool> away = true;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return call == "Open" && away ? absl::UnavailableError("no route to host") : absl::OkStatus();
+  };
+  world_.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("Open") > 1; }));
+  world_.Change("count", EveryRowYaml("prepare: [SELECT 1]\n"));
+  away = false;
+  ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
+  EXPECT_EQ(Times(world_.database->StepsRun(), "prepare/0"), 1) << "the definition of before was run";
+  EXPECT_TRUE(world_.EachRow(1));
+}
+
+TEST_F(Retrying, ThatOpensWhileTheFileChangesBeginsWithTheDefinitionThatIsThenInForce) {
+  std::atomic<bool> changed = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    // Planned with the one of before, not begun yet.
+    if (call == "CheckStatement" && !changed.exchange(true)) world_.Change("count", EveryRowYaml("prepare: [SELECT 1]\n"));
+    return absl::OkStatus();
+  };
+  world_.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
+  EXPECT_EQ(Times(world_.database->StepsRun(), "prepare/0"), 1) << "the definition of before was run";
+}
+
 TEST_F(Retrying, OfRowsLeftLooksAtAllRowsAgain) {
   HaltWithRowsLeft("fill");
   world_.database->Undo(3);

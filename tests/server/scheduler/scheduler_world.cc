@@ -52,14 +52,19 @@ SchedulerWorld::SchedulerWorld(int rows)
 }
 
 void SchedulerWorld::Add(const std::string& name, const std::string& yaml) {
+  // In the order in which they are added; at most 59.
+  Register(absl::StrCat(20260101000000 + ++added), name, yaml);
+}
+
+void SchedulerWorld::Change(const std::string& name, const std::string& yaml) { Register(Get(name).version, name, yaml); }
+
+void SchedulerWorld::Register(const std::string& version, const std::string& name, const std::string& yaml) {
   const DefinitionResult parsed = ParseDefinition(yaml);
   if (!parsed.ok()) {
     std::cerr << "test support: " << FormatProblem("definition", parsed.problems.front()) << "\n";
     std::abort();
   }
-  // In the order in which they are added; at most 59.
-  const std::string number = absl::StrCat(20260101000000 + ++added);
-  Must(controller.RegisterCatalogFile(absl::StrCat("/catalog/", number, "_", name, ".yaml"), {number, name}, parsed.definition));
+  Must(controller.RegisterCatalogFile(absl::StrCat("/catalog/", version, "_", name, ".yaml"), {version, name}, parsed.definition));
 }
 
 Migration SchedulerWorld::Get(const std::string& name) {

@@ -44,6 +44,8 @@ struct SchedulerWorld {
 
   // Registers it; it begins by itself.
   void Add(const std::string& name, const std::string& yaml);
+  // Its file says something else now.
+  void Change(const std::string& name, const std::string& yaml);
   Migration Get(const std::string& name);
   State StateOf(const std::string& name) { return Get(name).state; }
   std::string HaltOf(const std::string& name);
@@ -59,6 +61,8 @@ struct SchedulerWorld {
   bool Spins();
   // Every row was done exactly so often.
   bool EachRow(int times);
+
+  void Register(const std::string& version, const std::string& name, const std::string& yaml);
 
   int added = 0;
   InMemoryControlStore store;
