@@ -8,6 +8,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <sstream>
 #include <string>
@@ -26,6 +27,7 @@
 #include "server/rpc/server.h"
 #include "server/scheduler/board.h"
 #include "server/scheduler/scheduler.h"
+#include "server/stop_deadline.h"
 #include "server/targets/postgres/postgres_target.h"
 #include "store/postgres/postgres_control_store.h"
 
@@ -37,6 +39,7 @@ namespace {
 // SIGTERM to exit: at most 10 s, of which the sub-batches in flight get the most.
 constexpr absl::Duration kRpcDrain = absl::Seconds(2);
 constexpr absl::Duration kSchedulerDrain = absl::Seconds(6);
+constexpr absl::Duration kStopLimit = absl::Milliseconds(9500);
 constexpr char kDevControlDatabase[] = "control";
 constexpr char kDevTargetDatabase[] = "main";
 
@@ -139,6 +142,8 @@ void AwaitSignal(const sigset_t& signals) {
 absl::Status Serve(Options options, const sigset_t& signals) {
   const std::string identity = ProcessIdentity();
   MD_ASSIGN_OR_RETURN(const auto dev_postgres, StartDevPostgres(options));
+  // Over before that PostgreSQL is stopped, which must not be left behind.
+  std::optional<StopDeadline> stop_deadline;
   MD_ASSIGN_OR_RETURN(const auto store, MakeStore(options, 6, "migrationd control"));
   MD_ASSIGN_OR_RETURN(const auto heartbeat_store, MakeStore(options, 1, "migrationd heartbeat"));
   const TargetMap targets = MakeTargets(options);
@@ -174,6 +179,7 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   Log(LogLevel::kInfo, "serving", {{"listen", options.listen}, {"identity", identity}});
 
   AwaitSignal(signals);
+  stop_deadline.emplace(kStopLimit);
   catalog.Stop();
   server.Shutdown(kRpcDrain);
   scheduler.Stop(kSchedulerDrain);

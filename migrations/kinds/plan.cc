@@ -48,6 +48,10 @@ std::string TableOf(const MigrationDefinition& definition) {
   return "";
 }
 
+bool CleansUpByItself(const MigrationDefinition& definition) {
+  return definition.cleanup().when() == migrationcontrol::v1::CLEANUP_WHEN_AUTO;
+}
+
 absl::StatusOr<MigrationPlan> MakePlan(const MigrationDefinition& normalized, const TableFacts& table,
                                        const PlanContext& context) {
   MigrationPlan plan;

@@ -115,7 +115,7 @@ inline constexpr std::array kTransitions = {
     Transition{State::kCancelling, kQuiesced, Guard::kAlways, State::kCancelled, "The owner stopped, or was fenced."},
     Transition{State::kCancelling, kTargetReplaced, Guard::kAlways, State::kCancelled, "Nothing runs on the new database."},
 
-    Transition{State::kCancelled, kRetry, Guard::kAlways, State::kRunning, "It goes on from its cursor."},
+    Transition{State::kCancelled, kRetry, Guard::kAlways, State::kRunning, "It goes on from its cursor, and looks at all rows again if it can."},
     Transition{State::kCancelled, kSkip, Guard::kAlways, State::kCancelled, "It is over already."},
     Transition{State::kCancelled, kCancel, Guard::kAlways, State::kCancelled, "Asking again changes nothing."},
     Transition{State::kCancelled, kCleanup, Guard::kAlways, State::kCancelled, "The definition's cleanup statements run."},

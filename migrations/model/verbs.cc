@@ -149,14 +149,14 @@ namespace {
 // What Retry means to the next owner: going on from the cursor may need one thing more.
 RestartFrom RestartPoint(const Migration& migration, const RetryOptions& options) {
   if (options.from != RestartFrom::kContinue) return options.from;
+  // What an earlier Retry asked for was not done yet, and is more than all that follows.
+  if (migration.restart_from == RestartFrom::kStart || migration.restart_from == RestartFrom::kAdopt) return migration.restart_from;
   const std::string code = migration.halt.has_value() ? migration.halt->code : "";
-  if (code == kHaltSchemaChanged) return RestartFrom::kNewSchema;
+  if (code == kHaltSchemaChanged || migration.restart_from == RestartFrom::kNewSchema) return RestartFrom::kNewSchema;
   // Rows behind the cursor may need work again: repaired ones, or those written after cleanup had taken the trigger away.
   const bool over = migration.state == State::kCancelled || migration.state == State::kCompleted;
   if (over || code == kHaltRowsLeft || code == kHaltVerifyInflow) return RestartFrom::kRecheck;
-  // What an earlier Retry asked for was not done yet.
-  if (migration.restart_from == RestartFrom::kRecheck || migration.restart_from == RestartFrom::kNewSchema) return migration.restart_from;
-  return RestartFrom::kContinue;
+  return migration.restart_from;
 }
 
 }  // namespace
@@ -176,17 +176,18 @@ absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Call
   if (options.from == RestartFrom::kStart) {
     // The checkpoint may be what was lost: let the next owner make it anew. One that is still there is taken over as
     // ever.
-    after.fence = FenceState::kNone;
+    after.fence = FenceState::kCreating;
     after.progress = ProgressCounters();
     after.progress.last_error = migration.progress.last_error;
   }
   return effect;
 }
 
-absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now) {
+absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now, bool clean_up) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kAccept, caller));
   if (!effect.changed) return effect;
   effect.after.accepted_rows = migration.progress.unchanged_rows;
+  effect.after.cleanup_requested = clean_up;
   effect.after.finished_at = now;
   effect.after.intent = IntentOf(State::kCompleted, caller, now);
   return effect;
@@ -274,9 +275,10 @@ absl::StatusOr<VerbEffect> HaltMigration(const Migration& migration, const Calle
 }
 
 absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const Caller& caller, absl::Time now,
-                                             std::int64_t accepted_rows) {
+                                             std::int64_t accepted_rows, bool clean_up) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kComplete, caller));
   effect.after.finished_at = now;
+  effect.after.cleanup_requested = clean_up;
   effect.after.accepted_rows = accepted_rows;
   effect.after.intent.until.reset();
   return effect;

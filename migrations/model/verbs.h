@@ -43,10 +43,12 @@ struct RetryOptions {
   bool acknowledge_repeat = false;  // the caller accepts that rows may be done twice
 };
 // FAILED_PRECONDITION also for kStart without `where` unless acknowledged, for kContinue after CHECKPOINT_LOST or FOREIGN_CONTROL,
-// and for kAdopt when nothing foreign was found. kStart also lets the next owner make a lost checkpoint anew (fence NONE).
+// and for kAdopt when nothing foreign was found. kStart also lets the next owner make a lost checkpoint anew (fence CREATING: there
+// may be one). kContinue keeps what an earlier Retry asked for and no owner has done yet.
 absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                           const RetryOptions& options);
-absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now);
+// `clean_up`: the definition says that cleanup follows by itself; so in CompleteMigration.
+absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now, bool clean_up);
 absl::StatusOr<VerbEffect> CancelMigration(const Migration& migration, const Caller& caller, absl::Time now);
 absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Caller& caller, absl::Time now);
 
@@ -72,7 +74,7 @@ absl::StatusOr<VerbEffect> QuiesceMigration(const Migration& migration, const Ca
 absl::StatusOr<VerbEffect> HaltMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                          const std::string& code, const std::string& message);
 absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const Caller& caller, absl::Time now,
-                                             std::int64_t accepted_rows);
+                                             std::int64_t accepted_rows, bool clean_up);
 // COMPLETED, but the target's cursors went back.
 absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Caller& caller, absl::Time now);
 // Another database stands behind the target's name.

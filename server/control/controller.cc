@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "migrations/kinds/plan.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 
@@ -43,30 +44,37 @@ void ExpectOwnerRow(VerbEffect& effect) {
   effect.event_reason = "about to be fenced on the target";
 }
 
-// The target is fenced: what the store says about it follows.
-absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Caller& caller, absl::Time now,
-                                      const std::string& how) {
+absl::Status WantedOtherwise(const Migration& current) {
+  return absl::AbortedError(absl::StrCat("Meanwhile ", current.intent.actor, " asked for something else for \"", current.name,
+                                         "\", which is ", std::string(StateName(current.state)),
+                                         "; call Pause again to stop it."));
+}
+
+// The target was fenced for what was wanted then: what the store says about it follows. What was begun later is not fenced.
+absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Intent& then, const Caller& caller,
+                                      absl::Time now, const std::string& how) {
   VerbEffect effect;
   effect.after = current;
   effect.changed = false;
+  const bool same_wish = current.intent.since == then.since;
   switch (current.state) {
     case State::kPausing:
     case State::kCancelling: {
+      if (!same_wish) return WantedOtherwise(current);
       MD_ASSIGN_OR_RETURN(effect, QuiesceMigration(current, caller, now));
       effect.event_reason = absl::StrCat(caller.reason, caller.reason.empty() ? "" : "; ", how);
       break;
     }
     case State::kPending:
     case State::kRunning:
-      return absl::AbortedError(absl::StrCat("\"", current.name, "\" was resumed by ", current.intent.actor,
-                                             " while it was being paused; call Pause again to stop it."));
+      return WantedOtherwise(current);
     case State::kPaused:
     case State::kHalted:
     case State::kCancelled:
     case State::kCompleted:
       break;  // nothing executes
   }
-  if (effect.after.fence == FenceState::kCreating) {
+  if (effect.after.fence == FenceState::kCreating && same_wish) {
     effect.after.fence = FenceState::kCreated;
     if (!effect.changed) {
       effect.changed = true;
@@ -127,12 +135,20 @@ absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, 
 }
 
 absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration, const MutationContext& context) {
-  const MutationFn accept = [&](const StoredMigration& current, absl::Time now) {
-    return AcceptRows(current.migration, context.caller, now);
+  std::optional<absl::Time> halted_since;
+  const MutationFn accept = [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+    const std::optional<Halt>& halt = current.migration.halt;
+    // Those rows were to be accepted that were left then.
+    if (halted_since.has_value() && halt.has_value() && halt->since != *halted_since) {
+      return absl::AbortedError(absl::StrCat("\"", current.migration.name, "\" was retried meanwhile, and rows are left again: ",
+                                             halt->message));
+    }
+    return AcceptRows(current.migration, context.caller, now, CleansUpByItself(*current.definition));
   };
   MutationContext checking = Named(context, "Accept");
   checking.validate_only = true;
   MD_ASSIGN_OR_RETURN(const StoredMigration stored, Act(migration, checking, accept));
+  if (stored.migration.halt.has_value()) halted_since = stored.migration.halt->since;
   // First the data's own database, so that is_completed() there never lags behind what we report.
   if (!context.validate_only && stored.migration.state == State::kHalted) {
     MD_RETURN_IF_ERROR(CompleteOnTarget(stored, [&]() { return Act(migration, checking, accept).status(); }));
@@ -216,7 +232,7 @@ absl::StatusOr<Controller::PauseOutcome> Controller::QuiesceNow(const StoredMigr
                                        absl::ToInt64Milliseconds(clock_.Now() - begun), " ms");
   auto paused =
       ActOn(stored.migration.id, Continued(context, "Quiesce"), [&](const StoredMigration& current, absl::Time now) {
-        return AfterFence(current.migration, context.caller, now, how);
+        return AfterFence(current.migration, stored.migration.intent, context.caller, now, how);
       });
   if (paused.status().code() == absl::StatusCode::kUnavailable) {
     return absl::UnavailableError(absl::StrCat(
@@ -252,9 +268,11 @@ absl::Status Controller::FenceFailure(const StoredMigration& stored, const Mutat
   if (lost || error.code() == absl::StatusCode::kPermissionDenied) {
     // Without our row no sub-batch of ours can commit; a person must look.
     const char* code = lost ? kHaltCheckpointLost : kHaltForeignControl;
-    const auto halted = ActOn(m.id, Continued(context, "Halt"), [&](const StoredMigration& current, absl::Time now) {
-      return HaltMigration(current.migration, context.caller, now, code, message);
-    });
+    const auto halted = ActOn(m.id, Continued(context, "Halt"),
+                              [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
+                                if (current.migration.intent.since != m.intent.since) return WantedOtherwise(current.migration);
+                                return HaltMigration(current.migration, context.caller, now, code, message);
+                              });
     return absl::FailedPreconditionError(absl::StrCat(
         code, ": ", message,
         halted.ok() ? " The migration is HALTED; nothing of it can commit." : " Nothing of the migration can commit."));
@@ -297,7 +315,7 @@ absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration,
   if (context.validate_only) return current;
   MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
   MD_ASSIGN_OR_RETURN(const auto target, FindTarget(current.migration.target));
-  MD_RETURN_IF_ERROR(target->Open(/*may_create_identity=*/current.migration.fence == FenceState::kNone).status());
+  MD_RETURN_IF_ERROR(target->Open(/*may_create_identity=*/current.migration.fence != FenceState::kCreated).status());
   MD_RETURN_IF_ERROR(target->Forget(current.migration.name, control_id));
   MD_ASSIGN_OR_RETURN(const StoredMigration deleted, store_.Delete(id, named));
   board_.Remove(id);

@@ -39,15 +39,21 @@ MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trust
 
 MigrationRun::~MigrationRun() = default;
 
-StepContext MigrationRun::Context() const {
+StepContext MigrationRun::ContextOn(Target& target) const {
   return {.store = services_.store,
-          .target = *target_,
+          .target = target,
           .controls = const_cast<RunControls&>(controls_),
           .id = stored_.migration.id,
           .lease = lease_,
           .control_id = services_.control_id,
           .actor = services_.actor,
           .target_search_path = services_.target_search_path};
+}
+
+StepContext MigrationRun::LongStepContext() {
+  long_step_stop_ = std::stop_source();
+  long_step_target_ = services_.target->WithStop(long_step_stop_.get_token());
+  return ContextOn(*long_step_target_);
 }
 
 template <typename Result>
@@ -87,6 +93,7 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
     directive_ = directive;
     controls_.Stop();
     stop_.request_stop();
+    long_step_stop_.request_stop();
     return;
   }
   // The definition too: one that has not begun takes a changed file.
@@ -105,6 +112,7 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
   } else {
     controls_.Interrupt();
   }
+  if (closing()) long_step_stop_.request_stop();
 }
 
 void MigrationRun::Pump() {
@@ -182,7 +190,7 @@ void MigrationRun::StartOpening() {
   };
   const StoredMigration stored = stored_;
   Submit<OpenOutcome>(
-      services_.steps, [context = Context(), stored, on_phase] { return OpenMigration(context, stored, on_phase); },
+      services_.steps, [context = LongStepContext(), stored, on_phase] { return OpenMigration(context, stored, on_phase); },
       [this](OpenOutcome outcome) { Opened(std::move(outcome)); });
 }
 
@@ -443,13 +451,10 @@ void MigrationRun::StartEndPass() {
   pass.on_unchanged = definition.has_copy_columns() ? definition.copy_columns().on_unchanged() : definition.sql_batch().on_unchanged();
   pass.earlier_passes = earlier_passes_;
   if (pass.pass > 1) earlier_passes_.push_back(pass.pass_affected);
-  const bool automatic = definition.cleanup().when() == migrationcontrol::v1::CLEANUP_WHEN_AUTO;
   const int lanes = definition.pace().lanes();
   Submit<absl::StatusOr<PassEnd>>(
       services_.steps,
-      [context = Context(), pass, lanes, automatic, claim = *claim_, plan = plan_] {
-        return EndPass(context, claim, *plan, pass, lanes, automatic);
-      },
+      [context = Context(), pass, lanes, claim = *claim_, plan = plan_] { return EndPass(context, claim, *plan, pass, lanes); },
       [this](absl::StatusOr<PassEnd> end) { PassEnded(std::move(end)); });
 }
 
@@ -474,7 +479,8 @@ void MigrationRun::PassEnded(absl::StatusOr<PassEnd> end) {
 }
 
 void MigrationRun::StepFailed(const absl::Status& status) {
-  if (controls_.stopped()) return;
+  // Ended because we were told to stop: no failure.
+  if (controls_.stopped() || long_step_stop_.stop_requested()) return;
   // The store refuses: the claim is lost, or the state is another one. The next look at the store tells.
   if (status.code() == absl::StatusCode::kAborted && SqlStateOf(status).empty()) {
     Finish(/*release_claim=*/true);
@@ -517,20 +523,21 @@ void MigrationRun::Halt(std::string code, std::string message) {
   step_busy_ = true;
   Submit<absl::Status>(
       services_.steps,
-      [context = Context(), stored = stored_, claim = KnownClaim(), code, message] {
-        // Durable before it is reported. A target that is away must not keep the operator from reading why.
-        StopOnTarget(context, stored.migration, claim).IgnoreError();
-        return RecordHalt(context, code, message);
-      },
-      [this](absl::Status status) {
+      [context = Context(), claim = KnownClaim(), code, message] { return HaltOnTarget(context, claim, code, message); },
+      [this, code, message](absl::Status status) {
         step_busy_ = false;
-        const bool store_away = status.code() == absl::StatusCode::kUnavailable;
-        if (store_away) {
-          step_due_ = services_.clock.Now() + absl::Seconds(1);
-          stage_ = Stage::kWorking;  // halt_ is still set: tried again
+        if (status.ok()) {
+          Finish(/*release_claim=*/true);
           return;
         }
-        Finish(/*release_claim=*/true);
+        // halt_ is still set: tried again.
+        Log(LogLevel::kWarning, "halt_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
+                                                {"halt", code}, {"status", status.ToString()}});
+        step_hold_.kind = HoldKind::kBackoff;
+        step_hold_.reason = absl::StrCat("to be HALTED with ", code, " (", message, ") once nothing of it can commit any more: ",
+                                         std::string(status.message()));
+        step_due_ = services_.clock.Now() +
+                    BackOff(absl::Milliseconds(200), absl::Seconds(5), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0));
       });
 }
 
@@ -541,8 +548,8 @@ void MigrationRun::StartClosing() {
   const bool quiesce = directive_ == Directive::kQuiesce;
   Submit<absl::Status>(
       services_.steps,
-      [context = Context(), stored = stored_, claim = KnownClaim(), quiesce]() -> absl::Status {
-        if (quiesce) return QuiesceOnTarget(context, stored, claim);
+      [context = Context(), claim = KnownClaim(), quiesce]() -> absl::Status {
+        if (quiesce) return QuiesceOnTarget(context, claim);
         // Released for another process, which takes over by fencing: durability is all that is left to do.
         if (claim.has_value()) context.target.Barrier(*claim, /*completed=*/false).IgnoreError();
         return absl::OkStatus();
@@ -574,17 +581,26 @@ void MigrationRun::StartCleanup() {
     absl::MutexLock lock(&mutex_);
     opening_phase_ = Phase::kCleanup;
   }
-  Submit<absl::Status>(services_.steps, [context = Context(), stored] { return CleanUp(context, stored); },
-                       [this](absl::Status status) {
-                         step_busy_ = false;
-                         if (status.ok() || status.code() == absl::StatusCode::kAborted) {
-                           Finish(/*release_claim=*/true);
-                           return;
-                         }
-                         counters_.last_error = LastError{SqlStateOf(status), std::string(status.message()), absl::InfinitePast()};
-                         Log(LogLevel::kWarning, "cleanup_failed", {{"migration", stored_.migration.name}, {"status", status.ToString()}});
-                         step_due_ = services_.clock.Now() + BackOff(absl::Seconds(1), absl::Minutes(1), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0));
-                       });
+  Submit<absl::Status>(services_.steps, [context = LongStepContext(), stored] { return CleanUp(context, stored); },
+                       [this](absl::Status status) { CleanedUp(status); });
+}
+
+void MigrationRun::CleanedUp(const absl::Status& status) {
+  step_busy_ = false;
+  const bool told_to_stop = controls_.stopped() || long_step_stop_.stop_requested();
+  if (told_to_stop) return;
+  // It is not asked for any more.
+  const bool over = status.ok() || (status.code() == absl::StatusCode::kAborted && SqlStateOf(status).empty());
+  counters_.attempts = over ? 0 : counters_.attempts + 1;
+  if (!over) {
+    counters_.last_error = LastError{SqlStateOf(status), std::string(status.message()), absl::InfinitePast()};
+    Log(LogLevel::kWarning, "cleanup_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
+                                               {"status", status.ToString()}});
+    // A statement that can never succeed must not hold what others need, so the claim is given up meanwhile.
+    parting_hold_ = Hold{.kind = HoldKind::kBackoff, .reason = absl::StrCat("cleanup failed: ", std::string(status.message()))};
+    parting_recheck_ = BackOff(absl::Seconds(1), absl::Minutes(1), counters_.attempts, absl::Uniform(random_, 0.0, 1.0));
+  }
+  Finish(/*release_claim=*/true);
 }
 
 void MigrationRun::Finish(bool release_claim) {

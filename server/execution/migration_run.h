@@ -1,4 +1,4 @@
-// One claimed migration in this process: drives its steps and lanes on the worker pool. The scheduler thread pumps it; the run never
+// One claimed migration in this process: drives its steps and lanes on the worker pools. The scheduler thread pumps it; the run never
 // blocks that thread.
 //
 //   opening --> working --> ending a pass --> working (next pass) ...
@@ -58,7 +58,7 @@ class MigrationRun {
   enum class Purpose { kMigrate, kQuiesce, kCleanup };
 
   MigrationRun(StoredMigration stored, Lease lease, absl::Time trusted_until, Purpose purpose, RunServices services);
-  // REQUIRES: idle() (nothing of it is on the worker pool).
+  // REQUIRES: idle() (nothing of it is on a worker pool).
   ~MigrationRun();
   MigrationRun(const MigrationRun&) = delete;
   MigrationRun& operator=(const MigrationRun&) = delete;
@@ -121,7 +121,10 @@ class MigrationRun {
   };
   using Completion = std::function<void()>;
 
-  StepContext Context() const;
+  StepContext Context() const { return ContextOn(*target_); }
+  StepContext ContextOn(Target& target) const;
+  // For opening and cleaning up, one at a time: also ends when somebody wants it stopped.
+  StepContext LongStepContext();
   // Runs `work` on the pool; `then` later on the scheduler's thread. `work` must look at nothing that this thread changes.
   template <typename Result>
   void Submit(WorkerPool& pool, std::function<Result()> work, std::function<void(Result)> then);
@@ -140,6 +143,7 @@ class MigrationRun {
   void StartClosing();
   void Closed(absl::Status status);
   void StartCleanup();
+  void CleanedUp(const absl::Status& status);
   // Everything about the target is to be read anew (fenced, lost connection, unknown commit).
   void Reopen(absl::Duration delay);
   // Keeps what the lanes counted and how they failed. What was committed under the claim is not known, so it is none any more.
@@ -160,6 +164,10 @@ class MigrationRun {
   const RunServices services_;
   std::stop_source stop_;
   const std::shared_ptr<Target> target_;  // the services' one; stops with stop_
+  // Opening and cleaning up run an operator's statements, which may take a day: each such step has a target of its own, which stops too
+  // when the run is to close.
+  std::stop_source long_step_stop_;
+  std::shared_ptr<Target> long_step_target_;
 
   StoredMigration stored_;
   RunControls controls_;

@@ -38,14 +38,6 @@ OpenOutcome Failed(absl::Status error) {
   return outcome;
 }
 
-OpenOutcome Halted(const StepContext& context, const std::string& code, const std::string& message) {
-  absl::Status recorded = RecordHalt(context, code, message);
-  if (!recorded.ok()) return Failed(std::move(recorded));
-  OpenOutcome outcome;
-  outcome.kind = OpenOutcome::Kind::kHalted;
-  return outcome;
-}
-
 // A refusal by the target or the definition that no retry helps, as opposed to a target that cannot be reached.
 bool IsRefusal(const absl::Status& status) {
   return status.code() != absl::StatusCode::kUnavailable && status.code() != absl::StatusCode::kDeadlineExceeded &&
@@ -86,6 +78,32 @@ absl::Status UnlessRefused(const absl::Status& stored) {
     case absl::StatusCode::kFailedPrecondition: return absl::OkStatus();
     default: return stored;
   }
+}
+
+// By whoever finds that every row is done. First the data's own database says so (Barrier), then this.
+absl::Status RecordCompletion(const StepContext& context, const std::string& how, std::int64_t accepted_rows) {
+  return context.store
+      .Mutate(context.id, Guarded(context, "Complete"),
+              [&](const StoredMigration& current, absl::Time now) {
+                return CompleteMigration(current.migration, {context.actor, how}, now, accepted_rows,
+                                         CleansUpByItself(*current.definition));
+              })
+      .status();
+}
+
+// The plan's own statements, then the definition's, each once.
+absl::Status RunSteps(const StepContext& context, const char* prefix, std::vector<std::string> statements,
+                      const google::protobuf::RepeatedPtrField<std::string>& more, const std::string& search_path, const FenceClaim& claim) {
+  statements.insert(statements.end(), more.begin(), more.end());
+  for (std::size_t i = 0; i < statements.size(); ++i) {
+    MD_RETURN_IF_ERROR(context.target.RunStep(claim, absl::StrCat(prefix, i), statements[i], search_path, kPrepareLockTimeout));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunCleanupSteps(const StepContext& context, const MigrationDefinition& definition, const MigrationPlan& plan,
+                             const FenceClaim& claim) {
+  return RunSteps(context, kCleanupPrefix, plan.cleanup, definition.cleanup().statements(), plan.search_path, claim);
 }
 
 // One step of OpenMigration. nullopt: go on.
@@ -129,7 +147,7 @@ class Opening {
       const bool same_database =
           before.system_identifier == identity->system_identifier && before.database_oid == identity->database_oid;
       if (identity->uuid.empty() && same_database && m.fence == FenceState::kCreated) {
-        return Halted(context_, kHaltCheckpointLost,
+        return Halted(kHaltCheckpointLost,
                       "The target is the same database, but its schema migration_control has lost its identity: the checkpoint is gone. "
                       "Restore it, or Retry with from FROM_START.");
       }
@@ -143,14 +161,14 @@ class Opening {
     }
     for (const auto& [name, other] : snapshot->targets) {
       if (name != m.target && other.uuid == identity->uuid) {
-        return Halted(context_, kHaltPreflightFailed,
+        return Halted(kHaltPreflightFailed,
                       absl::StrCat("Targets \"", m.target, "\" and \"", name, "\" are the same database (identity ", other.uuid,
                                    "); remove one of them."));
       }
     }
     if (known == snapshot->targets.end() || !(known->second == *identity)) {
       absl::Status recorded = context_.store.RecordTarget(m.target, *identity);
-      if (!recorded.ok()) return Failed(std::move(recorded));
+      if (!recorded.ok()) return StoreFailure(recorded);
     }
     return std::nullopt;
   }
@@ -171,10 +189,12 @@ class Opening {
       auto restarted = context_.store.Mutate(other.migration.id, mutation, [&](const StoredMigration& current, absl::Time now) {
         return RestartOnNewTarget(current.migration, mutation.caller, now);
       });
-      if (!restarted.ok()) return Failed(restarted.status());
+      // Deleted meanwhile: there is nothing to begin anew.
+      if (restarted.status().code() == absl::StatusCode::kNotFound) continue;
+      if (!restarted.ok()) return StoreFailure(restarted.status());
     }
     absl::Status recorded = context_.store.RecordTarget(stored_.migration.target, fresh);
-    if (!recorded.ok()) return Failed(std::move(recorded));
+    if (!recorded.ok()) return StoreFailure(recorded);
     return OpenOutcome{};
   }
 
@@ -182,7 +202,7 @@ class Opening {
     auto planned = PlanOnTarget(context_, stored_);
     if (!planned.ok()) {
       if (!IsRefusal(planned.status())) return TargetFailure(planned.status());
-      return Halted(context_, stored_.migration.started_at.has_value() ? kHaltSchemaChanged : kHaltPreflightFailed,
+      return Halted(stored_.migration.started_at.has_value() ? kHaltSchemaChanged : kHaltPreflightFailed,
                     std::string(planned.status().message()));
     }
     planned_ = *std::move(planned);
@@ -193,7 +213,7 @@ class Opening {
     absl::Status checked = context_.target.CheckStatement(plan.work, types, plan.search_path);
     if (checked.ok()) return std::nullopt;
     if (!IsRefusal(checked)) return TargetFailure(checked);
-    return Halted(context_, stored_.migration.started_at.has_value() ? kHaltStatementRefused : kHaltPreflightFailed,
+    return Halted(stored_.migration.started_at.has_value() ? kHaltStatementRefused : kHaltPreflightFailed,
                   absl::StrCat("The target refuses the statement: ", std::string(checked.message())));
   }
 
@@ -259,10 +279,10 @@ class Opening {
     auto checkpoint = context_.target.TakeOver(request);
     if (!checkpoint.ok()) {
       if (checkpoint.status().code() == absl::StatusCode::kNotFound) {
-        return Halted(context_, kHaltCheckpointLost, std::string(checkpoint.status().message()));
+        return Halted(kHaltCheckpointLost, std::string(checkpoint.status().message()));
       }
       if (checkpoint.status().code() == absl::StatusCode::kPermissionDenied) {
-        return Halted(context_, kHaltForeignControl, std::string(checkpoint.status().message()));
+        return Halted(kHaltForeignControl, std::string(checkpoint.status().message()));
       }
       return TargetFailure(checkpoint.status());
     }
@@ -292,10 +312,8 @@ class Opening {
 
   // A process that died between the target's and the store's record of the end.
   MaybeOutcome AlreadyCompleted() {
-    auto completed = context_.store.Mutate(context_.id, Guarded(context_, "Complete"), [&](const StoredMigration& current, absl::Time now) {
-      return CompleteMigration(current.migration, {context_.actor, "found complete on the target"}, now, current.migration.accepted_rows);
-    });
-    if (!completed.ok()) return StoreFailure(completed.status());
+    absl::Status completed = RecordCompletion(context_, "found complete on the target", checkpoint_.unchanged_rows);
+    if (!completed.ok()) return StoreFailure(completed);
     OpenOutcome outcome;
     outcome.kind = OpenOutcome::Kind::kCompleted;
     return outcome;
@@ -309,7 +327,7 @@ class Opening {
       absl::Status recorded = context_.target.RecordTable(checkpoint_.claim, plan.table_oid, plan.column_digest);
       if (!recorded.ok()) return TargetFailure(recorded);
     } else if (checkpoint_.table_oid != plan.table_oid || checkpoint_.column_digest != plan.column_digest) {
-      return Halted(context_, kHaltSchemaChanged,
+      return Halted(kHaltSchemaChanged,
                     absl::StrCat(checkpoint_.table_oid != plan.table_oid ? "The table was replaced by another one of that name"
                                                                          : "A column that the migration uses was changed",
                                  " since work began. If the definition still is right, Retry."));
@@ -319,7 +337,7 @@ class Opening {
                                               -> absl::StatusOr<VerbEffect> {
       // An immediate pause may have revoked and answered before we took the fence: then nothing may commit, though the fence is ours. One
       // that comes after this look revokes after our takeover, and fences us.
-      if (current.migration.state != State::kRunning) return absl::AbortedError("The migration is not to run any more.");
+      MD_RETURN_IF_ERROR(SameWish(current.migration, restart_from_));
       VerbEffect effect;
       effect.after = current.migration;
       effect.after.fence = FenceState::kCreated;
@@ -336,21 +354,19 @@ class Opening {
   }
 
   MaybeOutcome Prepare() {
-    const MigrationPlan& plan = planned_.plan;
-    // What cleanup took away (the trigger of copy_columns, an index) is prepared again, and cleaned up again in the end.
+    // What cleanup took away (the trigger of copy_columns, an index) is prepared again, and cleaned up again in the end. A cleanup that
+    // was begun is finished first: only all of it leaves what prepare began with.
     const bool cleaned = std::any_of(checkpoint_.steps_done.begin(), checkpoint_.steps_done.end(),
                                      [](const std::string& step) { return absl::StartsWith(step, kCleanupPrefix); });
     if (cleaned) {
+      absl::Status undone = RunCleanupSteps(context_, *stored_.definition, planned_.plan, checkpoint_.claim);
+      if (!undone.ok()) return TargetFailure(undone);
       absl::Status forgotten = context_.target.ForgetSteps(checkpoint_.claim);
       if (!forgotten.ok()) return TargetFailure(forgotten);
     }
-    std::vector<std::string> statements = plan.prepare;
-    for (const std::string& statement : stored_.definition->prepare()) statements.push_back(statement);
-    for (std::size_t i = 0; i < statements.size(); ++i) {
-      absl::Status done = context_.target.RunStep(checkpoint_.claim, absl::StrCat(kPreparePrefix, i), statements[i], plan.search_path,
-                                                  kPrepareLockTimeout);
-      if (!done.ok()) return TargetFailure(done);
-    }
+    absl::Status prepared = RunSteps(context_, kPreparePrefix, planned_.plan.prepare, stored_.definition->prepare(),
+                                     planned_.plan.search_path, checkpoint_.claim);
+    if (!prepared.ok()) return TargetFailure(prepared);
     return std::nullopt;
   }
 
@@ -368,7 +384,9 @@ class Opening {
       on_phase_(checkpoint_.pass <= 1 ? Phase::kExecute : Phase::kVerify);
     }
     if (!look_again) return std::nullopt;
-    auto consumed = context_.store.Mutate(context_.id, Guarded(context_, "Recheck"), [](const StoredMigration& current, absl::Time) -> absl::StatusOr<VerbEffect> {
+    auto consumed = context_.store.Mutate(context_.id, Guarded(context_, "Recheck"), [&](const StoredMigration& current, absl::Time)
+                                              -> absl::StatusOr<VerbEffect> {
+      MD_RETURN_IF_ERROR(SameWish(current.migration, RestartFrom::kRecheck));
       VerbEffect effect;
       effect.after = current.migration;
       effect.after.restart_from = RestartFrom::kContinue;
@@ -380,10 +398,29 @@ class Opening {
     return std::nullopt;
   }
 
+  // Whether the store still wants what it wanted when this owner began. Who paused and retried it meanwhile may have asked for something
+  // else, which must not be taken for done.
+  absl::Status SameWish(const Migration& current, RestartFrom restart_from) const {
+    const bool same = current.state == State::kRunning && current.restart_from == restart_from &&
+                      current.intent.since == current_.migration.intent.since;
+    return same ? absl::OkStatus() : absl::AbortedError("The migration is not to run any more, or not like this.");
+  }
+
   // Whether rows that were looked at are to be looked at again. Without `where` there is nothing to tell them by.
   bool LooksAgain(RestartFrom from) const {
     return planned_.plan.has_where &&
            (from == RestartFrom::kRecheck || from == RestartFrom::kNewSchema || from == RestartFrom::kAdopt);
+  }
+
+  // Opening is often begun since the outcome of a commit is not known: it must not come after HALTED was read.
+  MaybeOutcome Halted(const std::string& code, const std::string& message) {
+    std::optional<FenceClaim> claim;
+    if (!checkpoint_.claim.token.empty()) claim = checkpoint_.claim;
+    absl::Status halted = HaltOnTarget(context_, claim, code, message);
+    if (!halted.ok()) return Failed(std::move(halted));
+    OpenOutcome outcome;
+    outcome.kind = OpenOutcome::Kind::kHalted;
+    return outcome;
   }
 
   MaybeOutcome Hold(HoldKind kind, std::string reason, absl::Duration recheck) {
@@ -397,7 +434,7 @@ class Opening {
 
   MaybeOutcome AskFailure(const std::string& what, const absl::Status& status) {
     if (!IsRefusal(status)) return TargetFailure(status);
-    return Halted(context_, kHaltPreflightFailed, absl::StrCat(what, ": ", std::string(status.message())));
+    return Halted(kHaltPreflightFailed, absl::StrCat(what, ": ", std::string(status.message())));
   }
   MaybeOutcome TargetFailure(const absl::Status& status) { return Failed(status); }
   MaybeOutcome StoreFailure(const absl::Status& status) {
@@ -425,7 +462,7 @@ OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& sto
 }
 
 absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
-                                const PassContext& pass, int lanes, bool cleanup_automatically) {
+                                const PassContext& pass, int lanes) {
   const PassDecision decision = DecideAfterPass(pass);
   PassEnd end;
   switch (decision.action) {
@@ -444,23 +481,22 @@ absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& cl
   }
   // First the data's own database, then the report: a crash in between is found by the next owner.
   MD_RETURN_IF_ERROR(context.target.Barrier(claim, /*completed=*/true));
-  const auto completed = context.store.Mutate(
-      context.id, Guarded(context, "Complete"), [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
-        MD_ASSIGN_OR_RETURN(VerbEffect effect, CompleteMigration(current.migration, {context.actor, ""}, now, decision.accepted_rows));
-        if (cleanup_automatically) effect.after.cleanup_requested = true;
-        return effect;
-      });
-  if (!completed.ok()) return completed.status();
-  end.kind = PassEnd::Kind::kCompleted;
+  const absl::Status completed = RecordCompletion(context, "", decision.accepted_rows);
+  MD_RETURN_IF_ERROR(UnlessRefused(completed));
+  end.kind = completed.ok() ? PassEnd::Kind::kCompleted : PassEnd::Kind::kRefused;
   return end;
 }
 
-absl::Status StopOnTarget(const StepContext& context, const Migration& migration, const std::optional<FenceClaim>& claim) {
+absl::Status StopOnTarget(const StepContext& context, const std::optional<FenceClaim>& claim) {
   if (claim.has_value()) {
     const absl::Status durable = context.target.Barrier(*claim, /*completed=*/false);
     // A claim that was fenced meanwhile (immediate pause) is taken anew, which is just as good.
     if (durable.ok() || durable.code() == absl::StatusCode::kUnavailable) return durable;
   }
+  // As it is now: opening may have gone further than what the run was last told.
+  const auto stored = context.store.Get(context.id);
+  if (!stored.ok()) return UnlessRefused(stored.status());
+  const Migration& migration = stored->migration;
   // Nothing was ever written there.
   if (migration.fence == FenceState::kNone) return absl::OkStatus();
   TakeOverRequest request;
@@ -468,13 +504,17 @@ absl::Status StopOnTarget(const StepContext& context, const Migration& migration
   request.control_id = context.control_id;
   request.definition_digest = migration.definition_digest;
   request.store_epoch = context.lease.epoch;
-  request.may_create = migration.fence == FenceState::kCreating;
-  MD_ASSIGN_OR_RETURN(const QuiesceResult quiesced, context.target.Revoke(request, kRevokeWait));
-  return UnlessRefused(context.store.RaiseEpoch({context.id, context.lease.token}, quiesced.checkpoint.claim.epoch));
+  request.adopt = migration.restart_from == RestartFrom::kAdopt;
+  const auto quiesced = context.target.Revoke(request, kRevokeWait);
+  // Perhaps there never was a row. Whoever makes one now asks the store before it does more.
+  const bool nothing_there = quiesced.status().code() == absl::StatusCode::kNotFound && migration.fence == FenceState::kCreating;
+  if (nothing_there) return absl::OkStatus();
+  MD_RETURN_IF_ERROR(quiesced.status());
+  return UnlessRefused(context.store.RaiseEpoch({context.id, context.lease.token}, quiesced->checkpoint.claim.epoch));
 }
 
-absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& stored, const std::optional<FenceClaim>& claim) {
-  const absl::Status stopped = StopOnTarget(context, stored.migration, claim);
+absl::Status QuiesceOnTarget(const StepContext& context, const std::optional<FenceClaim>& claim) {
+  const absl::Status stopped = StopOnTarget(context, claim);
   if (!stopped.ok() && !IsCheckpointLost(stopped)) return stopped;
   const std::string lost = stopped.ok() ? "" : std::string(stopped.message());
   const auto recorded = context.store.Mutate(
@@ -489,12 +529,21 @@ absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& 
 }
 
 absl::Status RecordHalt(const StepContext& context, const std::string& code, const std::string& message) {
-  return context.store
-      .Mutate(context.id, Guarded(context, "Halt"),
-              [&](const StoredMigration& current, absl::Time now) {
-                return HaltMigration(current.migration, {context.actor, ""}, now, code, message);
-              })
-      .status();
+  return UnlessRefused(context.store
+                           .Mutate(context.id, Guarded(context, "Halt"),
+                                   [&](const StoredMigration& current, absl::Time now) {
+                                     return HaltMigration(current.migration, {context.actor, ""}, now, code, message);
+                                   })
+                           .status());
+}
+
+absl::Status HaltOnTarget(const StepContext& context, const std::optional<FenceClaim>& claim, const std::string& code,
+                          const std::string& message) {
+  const absl::Status stopped = StopOnTarget(context, claim);
+  // With a claim nothing is under way, and what was committed is only not known to be durable: no reason to keep the operator from
+  // reading why. Without our row nothing of ours can commit.
+  if (!stopped.ok() && !claim.has_value() && !IsCheckpointLost(stopped)) return stopped;
+  return RecordHalt(context, code, message);
 }
 
 absl::Status CheckSchema(const StepContext& context, const StoredMigration& stored, const MigrationPlan& plan) {
@@ -523,12 +572,7 @@ absl::Status CleanUp(const StepContext& context, const StoredMigration& stored) 
     MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, context.target.TakeOver(request));
     MD_RETURN_IF_ERROR(context.store.RaiseEpoch({context.id, context.lease.token}, checkpoint.claim.epoch));
     MD_ASSIGN_OR_RETURN(const Planned planned, PlanOnTarget(context, stored));
-    std::vector<std::string> statements = planned.plan.cleanup;
-    for (const std::string& statement : stored.definition->cleanup().statements()) statements.push_back(statement);
-    for (std::size_t i = 0; i < statements.size(); ++i) {
-      MD_RETURN_IF_ERROR(context.target.RunStep(checkpoint.claim, absl::StrCat(kCleanupPrefix, i), statements[i], planned.plan.search_path,
-                                                kPrepareLockTimeout));
-    }
+    MD_RETURN_IF_ERROR(RunCleanupSteps(context, *stored.definition, planned.plan, checkpoint.claim));
     MD_RETURN_IF_ERROR(context.target.Barrier(checkpoint.claim, /*completed=*/false));
   }
   return context.store

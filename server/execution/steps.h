@@ -56,23 +56,30 @@ struct OpenOutcome {
 OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& stored, const std::function<void(Phase)>& on_phase);
 
 struct PassEnd {
-  enum class Kind { kNextPass, kCompleted, kHalted };
+  // kRefused: the store has another state, or another owner; look at it again.
+  enum class Kind { kNextPass, kCompleted, kHalted, kRefused };
   Kind kind = Kind::kCompleted;
   Checkpoint checkpoint;  // kNextPass
 };
 // All lanes of the pass are done: the next pass, or the end. OK outcomes are recorded on the target and in the store.
 absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
-                                const PassContext& pass, int lanes, bool cleanup_automatically);
+                                const PassContext& pass, int lanes);
 
 // After OK nothing of the migration executes or can commit, and what was committed is durable. `claim`: of this process, nothing
 // unknown having been sent under it; without one, whoever worked on it before is fenced.
-absl::Status StopOnTarget(const StepContext& context, const Migration& migration, const std::optional<FenceClaim>& claim);
+absl::Status StopOnTarget(const StepContext& context, const std::optional<FenceClaim>& claim);
 
 // Stops it on the target and records PAUSED or CANCELLED, which answers the operator; HALTED when the checkpoint of one that was to
 // pause is lost or another's. OK: there is nothing left to do, also when it is to run again meanwhile. Otherwise to be tried again.
-absl::Status QuiesceOnTarget(const StepContext& context, const StoredMigration& stored, const std::optional<FenceClaim>& claim);
+absl::Status QuiesceOnTarget(const StepContext& context, const std::optional<FenceClaim>& claim);
 
+// Records HALTED. OK also when the store refuses, since it has another state, or another owner.
 absl::Status RecordHalt(const StepContext& context, const std::string& code, const std::string& message);
+
+// The same once nothing of the migration can commit any more. A target that does not answer keeps it from being HALTED only while it is
+// not known what was committed there (no `claim`); then it is to be tried again.
+absl::Status HaltOnTarget(const StepContext& context, const std::optional<FenceClaim>& claim, const std::string& code,
+                          const std::string& message);
 
 // Whether table and columns still are what they were: SCHEMA_CHANGED (MD004) otherwise.
 absl::Status CheckSchema(const StepContext& context, const StoredMigration& stored, const MigrationPlan& plan);

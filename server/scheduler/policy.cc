@@ -36,6 +36,12 @@ bool WantsCleanup(const StoredMigration& stored) {
   return (m.state == State::kCompleted || m.state == State::kCancelled) && m.cleanup_requested && !m.cleaned_up;
 }
 
+// An owner that could not clean up asked to be left alone for a while.
+bool CleanupIsDue(const StoredMigration& stored, absl::Time now) {
+  const Hold& hold = stored.migration.hold;
+  return WantsCleanup(stored) && !(hold.kind == HoldKind::kBackoff && hold.until.has_value() && *hold.until > now);
+}
+
 // One look at the snapshot, with indexes.
 class View {
  public:
@@ -264,7 +270,7 @@ class Decision {
     }
     if (ClaimedElsewhere(stored)) return;
     if (WantsQuiesce(stored)) Claim(stored, MigrationRun::Purpose::kQuiesce, "stopping, and nobody owns it");
-    if (WantsCleanup(stored)) Claim(stored, MigrationRun::Purpose::kCleanup, "cleanup was asked for");
+    if (CleanupIsDue(stored, snapshot_.now)) Claim(stored, MigrationRun::Purpose::kCleanup, "cleanup was asked for");
   }
 
   // PENDING and RUNNING ones: in order of who is at work already, priority, version; each takes a slot or is told why not.
@@ -338,8 +344,8 @@ absl::Time NextChange(const PolicySnapshot& snapshot) {
     const Migration& m = stored.migration;
     consider(m.intent.until);
     if (m.size_override.has_value()) consider(m.size_override->until);
+    if (WantsWork(stored) || WantsCleanup(stored)) consider(m.hold.until);
     if (!WantsWork(stored)) continue;
-    consider(m.hold.until);
     std::vector<Window> windows;
     for (const std::string& text : stored.definition->pace().windows()) {
       if (const auto window = ParseWindow(text); window.ok()) windows.push_back(*window);

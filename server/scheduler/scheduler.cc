@@ -188,6 +188,8 @@ Hold Scheduler::Stamp(const Hold& hold, const Hold& before, absl::Time database_
 }
 
 void Scheduler::Claim(const Action& action) {
+  // Decided from what was read before it went away; there will be another look. One that hangs must not be waited for again and again.
+  if (store_failures_ > 0) return;
   const StoredMigration* stored = Find(action.id);
   if (stored == nullptr || runs_.count(action.id.value) != 0) return;
   const absl::Time sent = clock_.Now();
@@ -236,6 +238,7 @@ void Scheduler::Claim(const Action& action) {
 }
 
 void Scheduler::MutateSimple(const Action& action) {
+  if (store_failures_ > 0) return;
   MutationContext context;
   context.caller = {absl::StrCat("migrationd ", options_.owner), action.reason};
   context.call = "Service";
@@ -275,6 +278,7 @@ void Scheduler::MutateSimple(const Action& action) {
 
 void Scheduler::ReapFinished() {
   std::vector<LeaseKey> released;
+  std::vector<ProgressUpdate> last_words;
   for (auto it = runs_.begin(); it != runs_.end();) {
     MigrationRun& run = *it->second;
     if (!run.finished() || !run.idle()) {
@@ -295,8 +299,7 @@ void Scheduler::ReapFinished() {
       stored->migration.progress = update.counters;
     }
     if (run.release_claim()) {
-      const absl::Status recorded = store_.RecordProgress({update});
-      if (!recorded.ok()) Log(LogLevel::kWarning, "progress_not_recorded", {{"status", recorded.ToString()}});
+      last_words.push_back(std::move(update));
       released.push_back(key);
     }
     keeper_.Remove(key);
@@ -311,8 +314,24 @@ void Scheduler::ReapFinished() {
     it = runs_.erase(it);
   }
   if (released.empty()) return;
-  const absl::Status status = store_.Release(released);
-  if (!status.ok()) Log(LogLevel::kWarning, "release_failed", {{"status", status.ToString()}});
+  GiveBack(last_words, released);
+}
+
+void Scheduler::GiveBack(const std::vector<ProgressUpdate>& last_words, const std::vector<LeaseKey>& claims) {
+  bool stopping = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping = stopping_;
+  }
+  // A store that hangs would outlast the time there is; the claims run out by themselves.
+  if (stopping && store_failures_ > 0) {
+    Log(LogLevel::kWarning, "claims_not_given_back", {{"why", "the control store is unreachable"}});
+    return;
+  }
+  const absl::Status recorded = store_.RecordProgress(last_words);
+  if (!recorded.ok()) Log(LogLevel::kWarning, "progress_not_recorded", {{"status", recorded.ToString()}});
+  const absl::Status released = store_.Release(claims);
+  if (!released.ok()) Log(LogLevel::kWarning, "release_failed", {{"status", released.ToString()}});
 }
 
 // ---- telling ------------------------------------------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ struct SchedulerOptions {
 class Scheduler : public SchedulerSignal {
  public:
   // All referenced objects outlive the scheduler. `workers` run lanes; `steps` everything else that waits for databases, one thread for
-  // each run, so that neither a long statement nor many lanes keep an operator waiting. `heartbeat_store` is used by the lease keeper alone, so that it never waits for a
-  // connection.
+  // each run, so that neither a long statement nor many lanes keep an operator waiting. `heartbeat_store` is used by the lease keeper
+  // alone, so that it never waits for a connection.
   Scheduler(SchedulerOptions options, ControlStore& store, ControlStore& heartbeat_store, const TargetMap& targets, Board& board,
             WorkerPool& workers, WorkerPool& steps, Clock& clock);
   ~Scheduler() override;
@@ -53,8 +53,8 @@ class Scheduler : public SchedulerSignal {
 
   // The thread that loops over RunOnce, and the lease keeper's.
   void Start();
-  // Lets sub-batches in flight commit, gives the claims back and joins; after `deadline` (from now) connections are cancelled. Claims
-  // that could not be given back run out by themselves.
+  // Lets sub-batches in flight commit, gives the claims back and joins; after `deadline` (from now) what still waits for a target is told
+  // to stop (Target::WithStop). Claims that could not be given back run out by themselves.
   void Stop(absl::Duration deadline);
 
   // Runs under way, for tests.
@@ -68,6 +68,8 @@ class Scheduler : public SchedulerSignal {
   void Claim(const Action& action);
   void MutateSimple(const Action& action);
   void ReapFinished();
+  // Their last counters and job rows, while the claims still hold; then the claims. In two calls, whatever their number.
+  void GiveBack(const std::vector<ProgressUpdate>& last_words, const std::vector<LeaseKey>& claims);
   void Record(absl::Time now);
   void Publish(absl::Time now);
   PolicySnapshot MakeSnapshot(absl::Time now) const;

@@ -139,7 +139,8 @@ class Target {
   virtual const std::string& name() const = 0;
 
   // The same database. Once `stop` is requested, calls through what this returns, and sessions opened through it, end soon with
-  // UNAVAILABLE, whatever they wait for; the server then ends what they had begun by itself, within seconds.
+  // UNAVAILABLE, whatever they wait for; the server then ends what they had begun by itself: within seconds where it can look for a lost
+  // client meanwhile (client_connection_check_interval: PostgreSQL 14 on Linux), otherwise at the end of the statement or its timeout.
   virtual std::shared_ptr<Target> WithStop(std::stop_token stop) = 0;
 
   // Connects, creates or upgrades the schema migration_control under a lock, and reads the identity (made when there is none and

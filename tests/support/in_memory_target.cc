@@ -202,6 +202,7 @@ Checkpoint InMemoryDatabase::Read(const Owner& owner) {
 
 absl::StatusOr<Checkpoint> InMemoryDatabase::TakeOver(const TakeOverRequest& request) {
   if (request.may_create && owners_.find(request.migration) == owners_.end()) {
+    if (identity_.uuid.empty()) return DatabaseError("42P01", "relation \"migration_control.owner\" does not exist");
     owners_[request.migration].control_id = request.control_id;
   }
   const auto found = owners_.find(request.migration);

@@ -231,9 +231,38 @@ TEST(Retry, FromStartWithoutWhereMustBeAcknowledged) {
                                       RetryOptions{.from = RestartFrom::kStart, .has_where = true}}) {
     MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, RetryMigration(In(State::kHalted), kAnna, kNow, options));
     EXPECT_EQ(effect.after.restart_from, RestartFrom::kStart);
-    EXPECT_EQ(effect.after.fence, FenceState::kNone) << "a lost checkpoint could not be made anew otherwise";
+    EXPECT_EQ(effect.after.fence, FenceState::kCreating) << "a lost checkpoint could not be made anew otherwise";
     EXPECT_EQ(effect.after.progress.rows_done, 0);
     EXPECT_TRUE(effect.after.progress.last_error.has_value());
+  }
+}
+
+TEST(Retry, ContinueKeepsWhatAnEarlierRetryAskedForAndNobodyHasDone) {
+  struct Case {
+    RestartFrom pending;
+    std::string halt;
+    RestartFrom kept;
+  };
+  for (const Case& c : {Case{RestartFrom::kStart, kHaltStatementRefused, RestartFrom::kStart},
+                        Case{RestartFrom::kStart, kHaltSchemaChanged, RestartFrom::kStart},
+                        Case{RestartFrom::kAdopt, kHaltStatementRefused, RestartFrom::kAdopt},
+                        Case{RestartFrom::kAdopt, kHaltSchemaChanged, RestartFrom::kAdopt},
+                        Case{RestartFrom::kNewSchema, kHaltAttemptsExhausted, RestartFrom::kNewSchema},
+                        Case{RestartFrom::kNewSchema, kHaltRowsLeft, RestartFrom::kNewSchema},
+                        Case{RestartFrom::kRecheck, kHaltAttemptsExhausted, RestartFrom::kRecheck},
+                        Case{RestartFrom::kRecheck, kHaltSchemaChanged, RestartFrom::kNewSchema},
+                        Case{RestartFrom::kContinue, kHaltRowsLeft, RestartFrom::kRecheck},
+                        Case{RestartFrom::kContinue, kHaltAttemptsExhausted, RestartFrom::kContinue}}) {
+    Migration halted = HaltedWith(c.halt);
+    halted.restart_from = c.pending;
+    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, RetryMigration(halted, kAnna, kNow, {}));
+    EXPECT_EQ(effect.after.restart_from, c.kept) << c.halt;
+
+    Migration cancelled = In(State::kCancelled);
+    cancelled.restart_from = c.pending;
+    const RestartFrom of_cancelled = c.pending == RestartFrom::kContinue ? RestartFrom::kRecheck : c.pending;
+    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect again, RetryMigration(cancelled, kAnna, kNow, {}));
+    EXPECT_EQ(again.after.restart_from, of_cancelled);
   }
 }
 
@@ -255,20 +284,22 @@ TEST(Retry, AdoptsOnlyWhatIsForeign) {
 TEST(Accept, CompletesAMigrationWithRowsLeft) {
   Migration left = HaltedWith(kHaltRowsLeft);
   left.progress.unchanged_rows = 12;
-  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(left, kAnna, kNow));
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(left, kAnna, kNow, /*clean_up=*/true));
   ExpectTransition(effect, "HALTED", "COMPLETED", kAnna.reason);
   EXPECT_EQ(effect.after.accepted_rows, 12);
+  EXPECT_TRUE(effect.after.cleanup_requested);
   EXPECT_EQ(effect.after.finished_at, kNow);
   EXPECT_FALSE(effect.after.halt.has_value());
   ExpectIntent(effect.after.intent, State::kCompleted, kAnna);
 }
 
 TEST(Accept, IsForRowsLeftOnlyAndOnceIsEnough) {
-  ExpectRefused(AcceptRows(In(State::kHalted), kAnna, kNow), "ROWS_LEFT");
+  ExpectRefused(AcceptRows(In(State::kHalted), kAnna, kNow, false), "ROWS_LEFT");
   Migration completed = In(State::kCompleted);
   completed.accepted_rows = 12;
-  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(completed, kAnna, kNow));
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(completed, kAnna, kNow, /*clean_up=*/true));
   EXPECT_FALSE(effect.changed);
+  EXPECT_FALSE(effect.after.cleanup_requested);
   EXPECT_EQ(effect.after.accepted_rows, 12);
   EXPECT_EQ(effect.after.finished_at, completed.finished_at);
 }
@@ -424,13 +455,14 @@ TEST(Halt, SaysWhyAndSinceWhen) {
 
 TEST(Complete, RemembersWhenAndHowManyRowsWereAccepted) {
   for (const State state : {State::kRunning, State::kPausing}) {
-    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, CompleteMigration(In(state), kService, kNow, 9));
+    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, CompleteMigration(In(state), kService, kNow, 9, /*clean_up=*/true));
     ExpectTransition(effect, std::string(StateName(state)), "COMPLETED", kService.reason);
     EXPECT_EQ(effect.after.finished_at, kNow);
     EXPECT_EQ(effect.after.accepted_rows, 9);
+    EXPECT_TRUE(effect.after.cleanup_requested);
     EXPECT_FALSE(effect.after.halt.has_value());
   }
-  ExpectRefused(CompleteMigration(In(State::kCancelling), kService, kNow, 0), "CANCELLING");
+  ExpectRefused(CompleteMigration(In(State::kCancelling), kService, kNow, 0, false), "CANCELLING");
 }
 
 TEST(Rewound, ReopensACompletedMigration) {

@@ -102,7 +102,7 @@ StoredMigration ControlWorld::MakeHalted(const std::string& name, const std::str
 StoredMigration ControlWorld::MakeCompleted(const std::string& name) {
   MakeRunning(name);
   return Must(Mutate(name, [](const StoredMigration& current, absl::Time now) {
-    return CompleteMigration(current.migration, {"owner", ""}, now, 0);
+    return CompleteMigration(current.migration, {"owner", ""}, now, 0, false);
   }));
 }
 

@@ -151,7 +151,7 @@ TEST(PauseTest, TheLastSubBatchMayCompleteItDuringAnImmediatePause) {
     return world
         .Mutate("one",
                 [](const StoredMigration& current, absl::Time now) {
-                  return CompleteMigration(current.migration, {"owner", ""}, now, 0);
+                  return CompleteMigration(current.migration, {"owner", ""}, now, 0, false);
                 })
         .status();
   };

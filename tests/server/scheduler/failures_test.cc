@@ -64,8 +64,7 @@ TEST(Spinning, NotWhileALaneIsWaitedForBeforeEverythingIsOpenedAnew) {
     lost = true;
     return DatabaseError("", "the connection broke");
   };
-  world.Add("count", "sql_batch:\n  table: public.t\n  statement: UPDATE t SET n = n + 1 WHERE {{batch}}\n"
-                     "pace: {batch_size: 20, sub_batch_size: 10, lanes: 2}\norder: INDEPENDENT\n");
+  world.Add("count", EveryRowYaml("", /*lanes=*/2));
   ASSERT_TRUE(world.PumpUntil([&] { return lost.load(); }));
   ASSERT_TRUE(world.PumpUntil([&] { return !world.Spins(); })) << "the scheduler spins";
   release.Notify();

@@ -338,6 +338,16 @@ TEST_F(PolicyTest, ClaimsForCleanupOnlyWhenAskedAndNotDone) {
   EXPECT_THAT(Decided(), IsEmpty());
 }
 
+TEST_F(PolicyTest, LeavesACleanupThatFailedAloneForAsLongAsItsOwnerAsked) {
+  StoredMigration& a = Add("a", State::kCompleted);
+  a.migration.cleanup_requested = true;
+  a.migration.hold = {.kind = HoldKind::kBackoff, .reason = "cleanup failed", .since = kNow, .until = kNow + absl::Seconds(8)};
+  EXPECT_THAT(Decided(), IsEmpty());
+  EXPECT_EQ(NextChange(Snapshot()), kNow + absl::Seconds(8));
+  a.migration.hold.until = kNow;
+  EXPECT_EQ(About("a").purpose, MigrationRun::Purpose::kCleanup);
+}
+
 TEST_F(PolicyTest, ClaimsNoMoreThanThisProcessMayHold) {
   limits_.runs = 1;
   Add("a");

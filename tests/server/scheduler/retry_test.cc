@@ -92,6 +92,25 @@ TEST_F(Retrying, DuringTheCleanupPreparesAgain) {
   EXPECT_FALSE(world_.Get("copy").cleaned_up);
 }
 
+TEST_F(Retrying, AfterHalfACleanupFinishesItBeforeItPreparesAgain) {
+  std::atomic<bool> retried = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    // prepare/0, cleanup/0, and then cleanup/1, which has to wait for a lock.
+    if (call != "RunStep" || world_.database->Calls(call) != 3 || retried.exchange(true)) return absl::OkStatus();
+    MD_EXPECT_OK(world_.controller.Retry("count", RestartFrom::kContinue, false, ByAlice()));
+    return DatabaseError("55P03", "lock not available");
+  };
+  world_.Add("count", EveryRowYaml("prepare: [CREATE TABLE a ()]\ncleanup: {statements: [SELECT 1, DROP TABLE a]}\n"));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("RunSubBatch") > 2; }));
+  MD_ASSERT_OK(world_.controller.Cancel("count", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kCancelled));
+  MD_ASSERT_OK(world_.controller.Cleanup("count", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
+  EXPECT_TRUE(retried);
+  EXPECT_THAT(world_.database->StepsRun(), ::testing::ElementsAre("prepare/0", "cleanup/0", "cleanup/1", "prepare/0"));
+  EXPECT_TRUE(world_.EachRow(1));
+}
+
 TEST_F(Retrying, OfATargetThatWasAwayBeginsWithTheDefinitionThatIsThenInForce) {
   std::atomic<bool> away = true;
   world_.database->before = [&](const std::string& call, const std::stop_token&) {
@@ -141,6 +160,65 @@ TEST_F(Retrying, ThatHaltsBeforeItLookedAgainStillLooksAgain) {
   MD_ASSERT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
   ASSERT_TRUE(world_.PumpUntil([&] { return world_.StateOf("fill") != State::kRunning; }));
   EXPECT_EQ(world_.HaltOf("fill"), kHaltRowsLeft) << "it completed although a row is left";
+}
+
+TEST_F(Retrying, FromTheStartThatIsRefusedBeforeItBeganStillBeginsAtTheStart) {
+  std::atomic<bool> refuse_rows = false;
+  std::atomic<bool> refuse_plan = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    const bool refused = (refuse_rows && call == "RunSubBatch") || (refuse_plan && call == "CheckStatement");
+    return refused ? DatabaseError("42703", "no such column") : absl::OkStatus();
+  };
+  world_.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Times()[0] == 1; }));
+  refuse_rows = true;
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  refuse_rows = false;
+  refuse_plan = true;
+  MD_ASSERT_OK(world_.controller.Retry("count", RestartFrom::kStart, /*acknowledge_repeat=*/true, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  refuse_plan = false;
+  MD_ASSERT_OK(world_.controller.Retry("count", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
+  EXPECT_EQ(world_.database->Times()[0], 2) << "it went on from the cursor";
+}
+
+TEST_F(Retrying, ThatComesWhileAnEarlierOwnerOpensKeepsItsMeaning) {
+  std::atomic<bool> armed = false;
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    if (call != "TakeOver" || !armed.exchange(false)) return absl::OkStatus();
+    // The owner has the fence and has not yet written so into the store.
+    MD_EXPECT_OK(world_.elsewhere.Pause("count", std::nullopt, /*immediate=*/true, ByAlice()));
+    MD_EXPECT_OK(world_.elsewhere.Cancel("count", ByAlice()));
+    world_.store.Advance(absl::Seconds(1));
+    MD_EXPECT_OK(world_.elsewhere.Retry("count", RestartFrom::kStart, /*acknowledge_repeat=*/true, ByAlice()));
+    return absl::OkStatus();
+  };
+  world_.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Times()[0] == 1; }));
+  MD_ASSERT_OK(world_.controller.Pause("count", std::nullopt, /*immediate=*/false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kPaused));
+  armed = true;
+  MD_ASSERT_OK(world_.controller.Resume("count", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
+  EXPECT_EQ(world_.database->Times()[0], 2) << "FROM_START was forgotten";
+}
+
+TEST_F(Retrying, OfRowsLeftThatAreLeftAgainOvertakesAnAccept) {
+  HaltWithRowsLeft("fill");
+  bool retried = false;
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    if (call != "Barrier(completed)" || std::exchange(retried, true)) return absl::OkStatus();
+    // Between the target's record and the store's: one more row is left when the next owner has looked.
+    world_.database->MakeStubborn(8);
+    world_.database->Undo(8);
+    MD_EXPECT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+    EXPECT_TRUE(world_.PumpUntil([&] { return world_.HaltOf("fill") == kHaltRowsLeft; }));
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(world_.controller.Accept("fill", ByAlice()), StatusIs(absl::StatusCode::kAborted, HasSubstr("again")));
+  EXPECT_TRUE(retried);
+  EXPECT_EQ(world_.StateOf("fill"), State::kHalted) << "rows were accepted that nobody had been shown";
 }
 
 TEST_F(Retrying, BeforeAnAcceptHasFencedTheTargetLeavesTheTargetAsItIs) {

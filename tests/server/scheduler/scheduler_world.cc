@@ -31,9 +31,9 @@ SchedulerOptions Options() {
 
 }  // namespace
 
-std::string EveryRowYaml(const std::string& extra) {
+std::string EveryRowYaml(const std::string& extra, int lanes) {
   return absl::StrCat("sql_batch:\n  table: public.t\n  statement: UPDATE t SET n = n + 1 WHERE {{batch}}\n",
-                      "pace: {batch_size: 20, sub_batch_size: 10}\norder: INDEPENDENT\n", extra);
+                      "pace: {batch_size: 20, sub_batch_size: 10, lanes: ", lanes, "}\norder: INDEPENDENT\n", extra);
 }
 
 std::string WhereYaml(const std::string& extra) {

@@ -35,7 +35,7 @@ class NoSignal final : public SchedulerSignal {
 };
 
 // UPDATE of every row, without `where`: a row done twice shows. `extra` is more YAML.
-std::string EveryRowYaml(const std::string& extra = "");
+std::string EveryRowYaml(const std::string& extra = "", int lanes = 1);
 // The same with `where`: looked at again in VERIFY.
 std::string WhereYaml(const std::string& extra = "");
 

@@ -9,6 +9,8 @@
 namespace migrationd {
 namespace {
 
+using ::testing::HasSubstr;
+
 constexpr auto kPlain = false;
 constexpr auto kImmediate = true;
 
@@ -74,8 +76,7 @@ TEST_F(StoppingWithAnOrphan, AHaltFencesItFirst) {
     return absl::OkStatus();
   };
   refuse = true;
-  MakeOrphan(absl::StrCat("sql_batch:\n  table: public.t\n  statement: UPDATE t SET n = n + 1 WHERE {{batch}}\n",
-                          "pace: {batch_size: 20, sub_batch_size: 10, lanes: 2}\norder: INDEPENDENT\n"));
+  MakeOrphan(EveryRowYaml("", /*lanes=*/2));
   ASSERT_TRUE(world_.Reaches("count", State::kHalted));
   EXPECT_EQ(world_.HaltOf("count"), kHaltStatementRefused);
   EXPECT_FALSE(world_.database->LetOrphanCommit());
@@ -86,6 +87,61 @@ TEST_F(StoppingWithAnOrphan, OneThatCommittedBeforeTheFenceIsNotDoneAgain) {
   ASSERT_TRUE(world_.database->LetOrphanCommit());
   ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
   EXPECT_TRUE(world_.EachRow(1));
+}
+
+TEST_F(StoppingWithAnOrphan, ARefusalBeforeTheFenceIsTakenAnewFencesItFirst) {
+  std::atomic<bool> refuse = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return refuse && call == "CheckStatement" ? DatabaseError("42703", "no such column") : absl::OkStatus();
+  };
+  MakeOrphan(EveryRowYaml());
+  refuse = true;
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  EXPECT_EQ(world_.HaltOf("count"), kHaltStatementRefused);
+  EXPECT_FALSE(world_.database->LetOrphanCommit()) << "something committed after HALTED";
+}
+
+TEST_F(StoppingWithAnOrphan, AHaltWaitsForATargetThatCannotBeFenced) {
+  std::atomic<bool> away = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    if (call == "RunSubBatch" && world_.database->HasOrphan()) {
+      away = true;
+      return DatabaseError("42703", "no such column");
+    }
+    return call == "Revoke" && away ? DatabaseError("", "no route to host") : absl::OkStatus();
+  };
+  MakeOrphan(EveryRowYaml("", /*lanes=*/2));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("Revoke") > 3; }));
+  EXPECT_EQ(world_.StateOf("count"), State::kRunning) << "what is not known to have ended may still commit";
+  EXPECT_FALSE(world_.Spins());
+  const BoardEntry shown = *Resolve(*world_.board.Get(), "count");
+  EXPECT_EQ(shown.stored.migration.hold.kind, HoldKind::kBackoff);
+  EXPECT_THAT(shown.stored.migration.hold.reason, HasSubstr(kHaltStatementRefused));
+  away = false;
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  EXPECT_EQ(world_.HaltOf("count"), kHaltStatementRefused);
+  EXPECT_FALSE(world_.database->LetOrphanCommit());
+}
+
+TEST(Stopping, AnImmediatePauseSpeaksForTheRunThatItFencedOnly) {
+  SchedulerWorld world(1000);
+  std::atomic<bool> fenced = false;
+  world.database->after = [&](const std::string& call, const std::stop_token&) {
+    if (call != "Revoke" || fenced.exchange(true)) return absl::OkStatus();
+    // Fenced, not recorded yet: it is resumed, works, and somebody else pauses it plainly. Its owner has not stopped yet.
+    const int done = world.database->Calls("RunSubBatch");
+    MD_EXPECT_OK(world.controller.Resume("count", ByAlice()));
+    EXPECT_TRUE(world.PumpUntil([&] { return world.database->Calls("RunSubBatch") > done; }));
+    world.store.Advance(absl::Seconds(1));
+    MD_EXPECT_OK(world.controller.Pause("count", std::nullopt, kPlain, ByAlice()));
+    return absl::OkStatus();
+  };
+  world.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world.PumpUntil([&] { return world.database->Calls("RunSubBatch") > 2; }));
+  EXPECT_THAT(world.elsewhere.Pause("count", std::nullopt, kImmediate, ByAlice()), StatusIs(absl::StatusCode::kAborted, HasSubstr("again")));
+  EXPECT_TRUE(fenced);
+  EXPECT_EQ(world.StateOf("count"), State::kPausing) << "PAUSED was answered for a run that was not fenced";
+  ASSERT_TRUE(world.Reaches("count", State::kPaused));
 }
 
 class StoppingWithoutACheckpoint : public ::testing::Test {
@@ -144,6 +200,56 @@ TEST_F(StoppingWithoutACheckpoint, ATargetThatRefusesIsAskedAgainWithoutABusyLoo
   ASSERT_TRUE(world_.Reaches("count", State::kPaused));
 }
 
+TEST_F(StoppingWithoutACheckpoint, ACancelBeforeAnythingIsThereIsDone) {
+  std::atomic<bool> away = true;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return away && call == "TakeOver" ? DatabaseError("", "no route to host") : absl::OkStatus();
+  };
+  // The store expects a row of it; neither that nor its schema is there.
+  world_.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("TakeOver") > 1; }));
+  world_.database->DropControlSchema();
+  MD_ASSERT_OK(world_.controller.Cancel("count", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kCancelled));
+  EXPECT_TRUE(world_.EachRow(0));
+}
+
+TEST_F(StoppingWithoutACheckpoint, APauseOfOneThatIsToAdoptAForeignCheckpointPausesIt) {
+  Run();
+  world_.database->GiveTo("count", "another control store");
+  MD_ASSERT_OK(world_.controller.Pause("count", std::nullopt, kPlain, ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
+  MD_ASSERT_OK(world_.controller.Resume("count", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  ASSERT_EQ(world_.HaltOf("count"), kHaltForeignControl);
+
+  std::atomic<bool> away = true;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return away && call == "TakeOver" ? DatabaseError("", "no route to host") : absl::OkStatus();
+  };
+  const int asked = world_.database->Calls("TakeOver");
+  MD_ASSERT_OK(world_.controller.Retry("count", RestartFrom::kAdopt, false, ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("TakeOver") > asked; }));
+  MD_ASSERT_OK(world_.controller.Pause("count", std::nullopt, kPlain, ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.StateOf("count") != State::kPausing; }));
+  EXPECT_EQ(world_.StateOf("count"), State::kPaused) << world_.HaltOf("count");
+  away = false;
+  MD_ASSERT_OK(world_.controller.Resume("count", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
+  EXPECT_TRUE(world_.EachRow(1));
+}
+
+// A checkpoint that is found to be another store's while the pause is under way.
+TEST_F(StoppingWithoutACheckpoint, APauseThatFindsAForeignCheckpointHaltsIt) {
+  Run();
+  world_.database->OrphanNextSubBatch();
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->HasOrphan(); }));
+  world_.database->GiveTo("count", "another control store");
+  MD_ASSERT_OK(world_.controller.Pause("count", std::nullopt, kPlain, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  EXPECT_EQ(world_.HaltOf("count"), kHaltForeignControl);
+}
+
 TEST(Stopping, DoesNotWaitForTheBackOffOfAFailedStep) {
   SchedulerWorld world;
   std::atomic<bool> away = true;
@@ -190,6 +296,47 @@ TEST(Stopping, TheServiceDoesNotWaitForAStepThatTakesADay) {
   world.Add("count", EveryRowYaml("prepare: [CREATE INDEX i ON t (n)]\n"));
   ASSERT_TRUE(world.PumpUntil([&] { return begun.HasBeenNotified(); }));
   world.scheduler.Stop(absl::ZeroDuration());
+}
+
+TEST(Stopping, APlainPauseEndsAStepThatTakesADay) {
+  absl::Notification begun;
+  SchedulerWorld world;
+  std::atomic<bool> wait = true;
+  const InMemoryDatabase::Hook waits = WaitsForeverIn("RunStep", begun);
+  world.database->before = [&](const std::string& call, const std::stop_token& stop) {
+    return wait ? waits(call, stop) : absl::OkStatus();
+  };
+  world.Add("count", EveryRowYaml("prepare: [CREATE INDEX i ON t (n)]\n"));
+  ASSERT_TRUE(world.PumpUntil([&] { return begun.HasBeenNotified(); }));
+  MD_ASSERT_OK(world.controller.Pause("count", std::nullopt, kPlain, ByAlice()));
+  ASSERT_TRUE(world.Reaches("count", State::kPaused));
+  EXPECT_EQ(world.Get("count").progress.attempts, 0) << "being told to stop is no failure";
+  EXPECT_FALSE(world.Get("count").progress.last_error.has_value());
+
+  wait = false;
+  MD_ASSERT_OK(world.controller.Resume("count", ByAlice()));
+  ASSERT_TRUE(world.Reaches("count", State::kCompleted));
+  EXPECT_TRUE(world.EachRow(1));
+}
+
+TEST(Stopping, ARetryEndsACleanupThatTakesADay) {
+  absl::Notification begun;
+  SchedulerWorld world(1000);
+  std::atomic<bool> wait = true;
+  const InMemoryDatabase::Hook waits = WaitsForeverIn("RunStep", begun);
+  world.database->before = [&](const std::string& call, const std::stop_token& stop) {
+    return wait ? waits(call, stop) : absl::OkStatus();
+  };
+  world.Add("count", EveryRowYaml("cleanup: {statements: [DROP INDEX i]}\n"));
+  ASSERT_TRUE(world.PumpUntil([&] { return world.database->Calls("RunSubBatch") > 2; }));
+  MD_ASSERT_OK(world.controller.Cancel("count", ByAlice()));
+  ASSERT_TRUE(world.Reaches("count", State::kCancelled));
+  MD_ASSERT_OK(world.controller.Cleanup("count", ByAlice()));
+  ASSERT_TRUE(world.PumpUntil([&] { return begun.HasBeenNotified(); }));
+  wait = false;
+  MD_ASSERT_OK(world.controller.Retry("count", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world.Reaches("count", State::kCompleted));
+  EXPECT_TRUE(world.EachRow(1));
 }
 
 TEST(Stopping, AStepThatTakesADayKeepsNoOtherOperatorWaiting) {

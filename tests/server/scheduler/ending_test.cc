@@ -1,0 +1,86 @@
+// How a migration ends: whoever records it, nothing of what the definition says about its end is forgotten.
+#include "absl/strings/str_cat.h"
+#include "migrations/model/failure.h"
+#include "tests/server/scheduler/scheduler_world.h"
+#include "tests/support/status_matchers.h"
+
+namespace migrationd {
+namespace {
+
+constexpr char kCleansUp[] = "cleanup: {statements: [DROP INDEX i], when: AUTO}\n";
+
+class Ending : public ::testing::Test {
+ protected:
+  bool CleanedUp(const std::string& name) {
+    return world_.PumpUntil([&] { return world_.Get(name).cleaned_up; });
+  }
+
+  SchedulerWorld world_;
+};
+
+TEST_F(Ending, CleansUpByItself) {
+  world_.Add("fill", WhereYaml(kCleansUp));
+  ASSERT_TRUE(world_.Reaches("fill", State::kCompleted));
+  EXPECT_TRUE(CleanedUp("fill"));
+  EXPECT_THAT(world_.database->StepsRun(), ::testing::ElementsAre("cleanup/0"));
+}
+
+TEST_F(Ending, ThatOnlyTheTargetRecordedIsRecordedInFullByTheNextOwner) {
+  std::atomic<bool> lost = false;
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    // The target has it; its answer is that another owner took over, so everything is opened anew.
+    if (call != "Barrier(completed)" || lost.exchange(true)) return absl::OkStatus();
+    return DatabaseError(kSqlStateFenced, "fenced");
+  };
+  world_.database->MakeStubborn(7);
+  world_.Add("fill", absl::StrCat("sql_batch:\n  table: public.t\n  where: NOT t.done\n  on_unchanged: ACCEPT\n",
+                                  "  statement: UPDATE t SET done = true WHERE {{batch}}\norder: INDEPENDENT\n", kCleansUp));
+  ASSERT_TRUE(world_.Reaches("fill", State::kCompleted));
+  EXPECT_TRUE(lost);
+  EXPECT_EQ(world_.database->Calls("Barrier(completed)"), 1) << "it was not found complete, but completed again";
+  EXPECT_EQ(world_.Get("fill").accepted_rows, 1);
+  EXPECT_TRUE(CleanedUp("fill"));
+}
+
+TEST_F(Ending, ByAnAcceptCleansUpByItself) {
+  world_.database->MakeStubborn(7);
+  world_.Add("fill", WhereYaml(kCleansUp));
+  ASSERT_TRUE(world_.Reaches("fill", State::kHalted));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
+  MD_ASSERT_OK(world_.controller.Accept("fill", ByAlice()));
+  EXPECT_EQ(world_.Get("fill").accepted_rows, 1);
+  EXPECT_TRUE(CleanedUp("fill"));
+}
+
+TEST_F(Ending, ThatTheStoreRefusesIsNoFailureOfTheMigration) {
+  // Cancelled when the target has it completed already.
+  std::atomic<bool> cancelled = false;
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    if (call == "Barrier(completed)" && !cancelled.exchange(true)) MD_EXPECT_OK(world_.elsewhere.Cancel("fill", ByAlice()));
+    return absl::OkStatus();
+  };
+  world_.Add("fill", WhereYaml());
+  ASSERT_TRUE(world_.Reaches("fill", State::kCancelled));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
+  EXPECT_EQ(world_.Get("fill").progress.attempts, 0);
+  EXPECT_FALSE(world_.Get("fill").progress.last_error.has_value());
+}
+
+TEST_F(Ending, ACleanupThatCannotSucceedKeepsNoClaimAndSaysWhy) {
+  std::atomic<bool> refuse = true;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return refuse && call == "RunStep" ? DatabaseError("42704", "index i does not exist") : absl::OkStatus();
+  };
+  world_.Add("fill", WhereYaml(kCleansUp));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("RunStep") > 2 && world_.scheduler.run_count() == 0; }));
+  const int tried = world_.database->Calls("RunStep");
+  EXPECT_FALSE(world_.Spins());
+  EXPECT_EQ(world_.database->Calls("RunStep"), tried);
+  ASSERT_TRUE(world_.Get("fill").progress.last_error.has_value());
+  EXPECT_EQ(world_.Get("fill").progress.last_error->sqlstate, "42704");
+  refuse = false;
+  EXPECT_TRUE(CleanedUp("fill"));
+}
+
+}  // namespace
+}  // namespace migrationd
