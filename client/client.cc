@@ -146,8 +146,11 @@ absl::StatusOr<v1::Migration> Client::Cleanup(const std::string& migration, cons
   return impl_->Verb(&Stub::Cleanup, MakeRequest<v1::CleanupRequest>(migration, options));
 }
 
-absl::StatusOr<v1::Migration> Client::Delete(const std::string& migration, const CallOptions& options) {
-  return impl_->Verb(&Stub::Delete, MakeRequest<v1::DeleteRequest>(migration, options));
+absl::StatusOr<v1::Migration> Client::Delete(const std::string& migration, const CallOptions& options,
+                                             bool acknowledge_leftovers) {
+  auto request = MakeRequest<v1::DeleteRequest>(migration, options);
+  request.set_acknowledge_leftovers(acknowledge_leftovers);
+  return impl_->Verb(&Stub::Delete, std::move(request));
 }
 
 absl::StatusOr<v1::FreezeInfo> Client::Freeze(v1::FreezeRequest request) {

@@ -142,7 +142,8 @@ void AwaitSignal(const sigset_t& signals) {
 absl::Status Serve(Options options, const sigset_t& signals) {
   const std::string identity = ProcessIdentity();
   MD_ASSIGN_OR_RETURN(const auto dev_postgres, StartDevPostgres(options));
-  // Over before that PostgreSQL is stopped, which must not be left behind.
+  // Over before that PostgreSQL is stopped, which takes its time. When it fires, that PostgreSQL stays behind; the next start in the
+  // same folder takes care of it.
   std::optional<StopDeadline> stop_deadline;
   MD_ASSIGN_OR_RETURN(const auto store, MakeStore(options, 6, "migrationd control"));
   MD_ASSIGN_OR_RETURN(const auto heartbeat_store, MakeStore(options, 1, "migrationd heartbeat"));

@@ -44,6 +44,21 @@ void AddVerb(CommandSet& commands, const std::string& verb, const std::string& d
   });
 }
 
+struct DeleteArguments : VerbArguments {
+  bool acknowledge_leftovers = false;
+};
+
+absl::Status Delete(Session& session, const DeleteArguments& arguments) {
+  const absl::StatusOr<std::string> named = session.Named(arguments.name);
+  if (!named.ok()) return named.status();
+  const absl::StatusOr<v1::Migration> migration = session.client().Delete(*named, arguments.call, arguments.acknowledge_leftovers);
+  if (!migration.ok()) return session.Explain(migration.status());
+  v1::DeleteResponse response;
+  *response.mutable_migration() = *migration;
+  session.PrintMigration(response, *migration, arguments.call.validate_only ? Prefix(arguments.call) : "deleted; it was ");
+  return absl::OkStatus();
+}
+
 struct PauseArguments : VerbArguments {
   bool immediate = false;
   bool no_wait = false;
@@ -81,14 +96,15 @@ absl::Status Pause(Session& session, const PauseArguments& arguments) {
 }
 
 struct RetryArguments : VerbArguments {
-  std::string from = "continue";
+  std::string from;
   bool acknowledge_repeat = false;
 };
 
 absl::Status Retry(Session& session, const RetryArguments& arguments) {
   const absl::StatusOr<std::string> named = session.Named(arguments.name);
   if (!named.ok()) return named.status();
-  v1::RetryFrom from = v1::RETRY_FROM_CONTINUE;
+  v1::RetryFrom from = v1::RETRY_FROM_UNSPECIFIED;
+  if (arguments.from == "continue") from = v1::RETRY_FROM_CONTINUE;
   if (arguments.from == "start") from = v1::RETRY_FROM_START;
   if (arguments.from == "adopt") from = v1::RETRY_FROM_ADOPT;
   const absl::StatusOr<v1::Migration> migration =
@@ -158,13 +174,25 @@ void AddRetry(CommandSet& commands) {
   command
       .add_option(
           "--from", arguments->from,
-          "continue: from where it was; start: from the first row; adopt: take over another control store's checkpoint")
-      ->transform(CLI::IsMember({"continue", "start", "adopt"}, CLI::ignore_case))
-      ->capture_default_str();
+          "continue (the default): from where it was, also when an earlier --from start has not begun; start: from the first row; "
+          "adopt: take over another control store's checkpoint")
+      ->transform(CLI::IsMember({"continue", "start", "adopt"}, CLI::ignore_case));
   command.add_flag("--acknowledge-repeat", arguments->acknowledge_repeat, "With --from start: rows may be done twice");
   AddMutationOptions(command, arguments->call);
   Session& session = commands.session();
   commands.OnRun(command, Selects::kOne, [&session, arguments] { return Retry(session, *arguments); });
+}
+
+void AddDelete(CommandSet& commands) {
+  CLI::App& command = commands.Add("delete", "Forget a COMPLETED or CANCELLED migration; its name stays taken",
+                                   "migrationctl delete backfill_builds_stage_id");
+  const auto arguments = std::make_shared<DeleteArguments>();
+  AddName(command, arguments->name)->required();
+  command.add_flag("--acknowledge-leftovers", arguments->acknowledge_leftovers,
+                   "Although its cleanup has not run: what it made on the target stays there");
+  AddMutationOptions(command, arguments->call);
+  Session& session = commands.session();
+  commands.OnRun(command, Selects::kOne, [&session, arguments] { return Delete(session, *arguments); });
 }
 
 void AddSetBatchSize(CommandSet& commands) {
@@ -212,8 +240,7 @@ void AddControlCommands(CommandSet& commands) {
                               "migrationctl cancel backfill_builds_stage_id --reason 'superseded'", &Client::Cancel);
   AddVerb<v1::CleanupResponse>(commands, "cleanup", "Run the cleanup statements of a COMPLETED or CANCELLED migration",
                                "migrationctl cleanup backfill_builds_stage_id", &Client::Cleanup);
-  AddVerb<v1::DeleteResponse>(commands, "delete", "Forget a COMPLETED or CANCELLED migration; its name stays taken",
-                              "migrationctl delete backfill_builds_stage_id", &Client::Delete);
+  AddDelete(commands);
 }
 
 }  // namespace migrationctl

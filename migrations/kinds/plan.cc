@@ -14,10 +14,11 @@ namespace {
 
 using migrationcontrol::v1::MigrationDefinition;
 
-// pg_catalog first, so that nobody's function stands before the system's; pg_temp last, so that nobody's temporary
-// table does.
+// PostgreSQL looks into pg_catalog first where the path does not name it, so that nobody's function stands before the system's. Naming it
+// first would do the same, but what `prepare` creates without a schema would be created there. pg_temp last, so that nobody's temporary
+// table stands before another.
 std::string SearchPath(const TableFacts& table, const std::vector<std::string>& target) {
-  std::vector<std::string> schemas = {"pg_catalog", table.schema};
+  std::vector<std::string> schemas = {table.schema};
   schemas.insert(schemas.end(), target.begin(), target.end());
   schemas.push_back("pg_temp");
   std::vector<std::string> path;
@@ -46,6 +47,10 @@ std::string TableOf(const MigrationDefinition& definition) {
   if (definition.has_copy_columns()) return definition.copy_columns().table();
   if (definition.has_delete_rows()) return definition.delete_rows().table();
   return "";
+}
+
+bool HasCleanup(const MigrationDefinition& definition) {
+  return definition.has_copy_columns() || definition.cleanup().statements_size() > 0;
 }
 
 bool CleansUpByItself(const MigrationDefinition& definition) {

@@ -108,6 +108,9 @@ absl::StatusOr<TableName> ParseTableName(const std::string& text);
 // The definition's table, whatever its kind.
 std::string TableOf(const migrationcontrol::v1::MigrationDefinition& definition);
 
+// Whether there is something to clean up: its own statements, or the trigger of copy_columns.
+bool HasCleanup(const migrationcontrol::v1::MigrationDefinition& definition);
+
 // Whether cleanup follows by itself once it is COMPLETED (`cleanup.when: AUTO`).
 bool CleansUpByItself(const migrationcontrol::v1::MigrationDefinition& definition);
 

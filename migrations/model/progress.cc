@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -194,6 +195,10 @@ std::string HintForHalt(const std::string& code, const std::string& retry, const
   if (code == kHaltVerifyInflow) {
     return absl::StrCat("Rows that match `where` keep coming: stop what writes them, then: ", retry);
   }
+  if (code == kHaltPreflightFailed) {
+    return absl::StrCat("If the target is at fault, repair that, then: ", retry,
+                        ". If the definition is wrong, ship a right one under another name; end this one: migrationctl cancel ", name);
+  }
   if (code == kHaltSchemaChanged) {
     return absl::StrCat("Check that the migration still fits the changed table, then: ", retry);
   }
@@ -264,7 +269,10 @@ std::string HintLine(const Migration& migration) {
     case State::kRunning:
       if (migration.hold.kind == HoldKind::kNeedsStart) return absl::StrCat("migrationctl start ", name);
       if (migration.hold.kind == HoldKind::kFrozen) {
-        return "Held by a freeze: migrationctl unfreeze, or migration_control.unfreeze() on the target";
+        // What the target itself says begins like this (MD003).
+        return absl::StartsWith(migration.hold.reason, "frozen: ")
+                   ? "Frozen by a DBA on the target, who ends it there: SELECT migration_control.unfreeze()"
+                   : "Frozen: migrationctl unfreeze (with --target, if only that one is)";
       }
       return "";
     case State::kPaused:

@@ -59,20 +59,26 @@ void DropCanaryThatFired(Migration& migration) {
   if (migration.progress.rows_done >= migration.pause_after_rows) migration.pause_after_rows = 0;
 }
 
-absl::Status CheckRestart(const Migration& migration, const RetryOptions& options) {
+// `from`: what it comes to.
+absl::Status CheckRestart(const Migration& migration, RestartFrom from, const RetryOptions& options) {
   const std::string halt = migration.halt.has_value() ? migration.halt->code : "";
-  if (options.from == RestartFrom::kStart && !options.has_where && !options.acknowledge_repeat) {
+  if (from == RestartFrom::kStart && !options.has_where && !options.acknowledge_repeat) {
+    if (!options.from.has_value()) {
+      return absl::FailedPreconditionError(
+          "An earlier Retry FROM_START has not begun, and would do rows again that are done already. Set acknowledge_repeat if that is "
+          "harmless, or retry with from CONTINUE, which takes it back.");
+    }
     return absl::FailedPreconditionError(
         "Retry FROM_START would do rows again that are done already, since the definition has no `where` that leaves "
         "them out. "
         "Set acknowledge_repeat if that is harmless, or retry with CONTINUE.");
   }
-  if (options.from == RestartFrom::kContinue && halt == kHaltCheckpointLost) {
+  if (from == RestartFrom::kContinue && halt == kHaltCheckpointLost) {
     return absl::FailedPreconditionError(
         "Retry CONTINUE is not possible after CHECKPOINT_LOST: the cursor that it would continue from is gone. Restore "
         "schema migration_control on the target and Cancel before a Retry, or retry with FROM_START.");
   }
-  if (options.from == RestartFrom::kContinue && halt == kHaltForeignControl) {
+  if (from == RestartFrom::kContinue && halt == kHaltForeignControl) {
     return absl::FailedPreconditionError(
         "Retry CONTINUE is not possible after FOREIGN_CONTROL: the checkpoint on the target belongs to another control "
         "store. "
@@ -148,15 +154,16 @@ namespace {
 
 // What Retry means to the next owner: going on from the cursor may need one thing more.
 RestartFrom RestartPoint(const Migration& migration, const RetryOptions& options) {
-  if (options.from != RestartFrom::kContinue) return options.from;
-  // What an earlier Retry asked for was not done yet, and is more than all that follows.
-  if (migration.restart_from == RestartFrom::kStart || migration.restart_from == RestartFrom::kAdopt) return migration.restart_from;
+  if (options.from.value_or(RestartFrom::kContinue) != RestartFrom::kContinue) return *options.from;
+  // What an earlier Retry asked for was not begun yet, and is more than all that follows.
+  if (migration.restart_from == RestartFrom::kAdopt) return RestartFrom::kAdopt;
+  if (migration.restart_from == RestartFrom::kStart && !options.from.has_value()) return RestartFrom::kStart;
   const std::string code = migration.halt.has_value() ? migration.halt->code : "";
   if (code == kHaltSchemaChanged || migration.restart_from == RestartFrom::kNewSchema) return RestartFrom::kNewSchema;
   // Rows behind the cursor may need work again: repaired ones, or those written after cleanup had taken the trigger away.
   const bool over = migration.state == State::kCancelled || migration.state == State::kCompleted;
   if (over || code == kHaltRowsLeft || code == kHaltVerifyInflow) return RestartFrom::kRecheck;
-  return migration.restart_from;
+  return migration.restart_from == RestartFrom::kRecheck ? RestartFrom::kRecheck : RestartFrom::kContinue;
 }
 
 }  // namespace
@@ -164,16 +171,19 @@ RestartFrom RestartPoint(const Migration& migration, const RetryOptions& options
 absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                           const RetryOptions& options) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kRetry, caller));
-  MD_RETURN_IF_ERROR(CheckRestart(migration, options));
+  const RestartFrom from = RestartPoint(migration, options);
+  MD_RETURN_IF_ERROR(CheckRestart(migration, from, options));
   Migration& after = effect.after;
   Reopen(after, now);
   after.intent = IntentOf(State::kRunning, caller, now);
   after.start_requested = true;
   after.enqueued = true;
-  after.restart_from = RestartPoint(migration, options);
+  after.restart_from = from;
+  // A FROM_START that is taken back: the cursor is still there, or it is lost; it must not be made anew.
+  if (migration.restart_from == RestartFrom::kStart && from != RestartFrom::kStart) after.fence = FenceState::kCreated;
   after.progress.attempts = 0;
   DropCanaryThatFired(after);
-  if (options.from == RestartFrom::kStart) {
+  if (from == RestartFrom::kStart) {
     // The checkpoint may be what was lost: let the next owner make it anew. One that is still there is taken over as
     // ever.
     after.fence = FenceState::kCreating;
@@ -183,10 +193,11 @@ absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Call
   return effect;
 }
 
-absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now, bool clean_up) {
+absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now, std::int64_t accepted_rows,
+                                      bool clean_up) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kAccept, caller));
   if (!effect.changed) return effect;
-  effect.after.accepted_rows = migration.progress.unchanged_rows;
+  effect.after.accepted_rows = accepted_rows;
   effect.after.cleanup_requested = clean_up;
   effect.after.finished_at = now;
   effect.after.intent = IntentOf(State::kCompleted, caller, now);
@@ -210,8 +221,13 @@ absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Call
   return effect;
 }
 
-absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time /*now*/) {
+absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time /*now*/, bool leaves_objects) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kDelete, caller));
+  if (leaves_objects && !migration.cleaned_up && migration.fence != FenceState::kNone) {
+    return absl::FailedPreconditionError(
+        "Its cleanup has not run: what it made on the target (a trigger, objects of `prepare`) would stay there, and nothing would know of it "
+        "any more. Call Cleanup first, or set acknowledge_leftovers.");
+  }
   effect.changed = true;
   effect.event_to = "DELETED";
   return effect;

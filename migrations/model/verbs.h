@@ -38,22 +38,25 @@ absl::StatusOr<VerbEffect> PauseMigration(const Migration& migration, const Call
 absl::StatusOr<VerbEffect> ResumeMigration(const Migration& migration, const Caller& caller, absl::Time now);
 
 struct RetryOptions {
-  RestartFrom from = RestartFrom::kContinue;
+  // nullopt: what an earlier Retry asked for and no owner has begun, otherwise kContinue. kContinue takes an earlier kStart back.
+  std::optional<RestartFrom> from = std::nullopt;
   bool has_where = false;           // of the definition
   bool acknowledge_repeat = false;  // the caller accepts that rows may be done twice
 };
 // FAILED_PRECONDITION also for kStart without `where` unless acknowledged, for kContinue after CHECKPOINT_LOST or FOREIGN_CONTROL,
 // and for kAdopt when nothing foreign was found. kStart also lets the next owner make a lost checkpoint anew (fence CREATING: there
-// may be one). kContinue keeps what an earlier Retry asked for and no owner has done yet.
+// may be one).
 absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                           const RetryOptions& options);
 // `clean_up`: the definition says that cleanup follows by itself; so in CompleteMigration.
-absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now, bool clean_up);
+absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& caller, absl::Time now, std::int64_t accepted_rows,
+                                      bool clean_up);
 absl::StatusOr<VerbEffect> CancelMigration(const Migration& migration, const Caller& caller, absl::Time now);
 absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Caller& caller, absl::Time now);
 
-// Only checks that Delete is possible; the store removes the row.
-absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time now);
+// Only checks that Delete is possible; the store removes the row. `leaves_objects`: the definition has a cleanup. FAILED_PRECONDITION while
+// that was not run, though something may be there.
+absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time now, bool leaves_objects);
 
 struct SizeRequest {
   bool automatic = false;  // end the override

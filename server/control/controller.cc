@@ -45,9 +45,10 @@ void ExpectOwnerRow(VerbEffect& effect) {
 }
 
 absl::Status WantedOtherwise(const Migration& current) {
+  const bool goes_on = current.state == State::kPending || current.state == State::kRunning || current.state == State::kPausing;
   return absl::AbortedError(absl::StrCat("Meanwhile ", current.intent.actor, " asked for something else for \"", current.name,
                                          "\", which is ", std::string(StateName(current.state)),
-                                         "; call Pause again to stop it."));
+                                         goes_on ? "; call Pause again to stop it." : "."));
 }
 
 // The target was fenced for what was wanted then: what the store says about it follows. What was begun later is not fenced.
@@ -125,7 +126,7 @@ absl::StatusOr<StoredMigration> Controller::Resume(const std::string& migration,
   });
 }
 
-absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, RestartFrom from,
+absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, std::optional<RestartFrom> from,
                                                   bool acknowledge_repeat, const MutationContext& context) {
   return Act(migration, Named(context, "Retry"), [&](const StoredMigration& current, absl::Time now) {
     const RetryOptions options{
@@ -136,6 +137,7 @@ absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, 
 
 absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration, const MutationContext& context) {
   std::optional<absl::Time> halted_since;
+  std::optional<std::int64_t> accepted;
   const MutationFn accept = [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
     const std::optional<Halt>& halt = current.migration.halt;
     // Those rows were to be accepted that were left then.
@@ -143,7 +145,8 @@ absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration,
       return absl::AbortedError(absl::StrCat("\"", current.migration.name, "\" was retried meanwhile, and rows are left again: ",
                                              halt->message));
     }
-    return AcceptRows(current.migration, context.caller, now, CleansUpByItself(*current.definition));
+    return AcceptRows(current.migration, context.caller, now, accepted.value_or(current.migration.progress.unchanged_rows),
+                      CleansUpByItself(*current.definition));
   };
   MutationContext checking = Named(context, "Accept");
   checking.validate_only = true;
@@ -151,12 +154,14 @@ absl::StatusOr<StoredMigration> Controller::Accept(const std::string& migration,
   if (stored.migration.halt.has_value()) halted_since = stored.migration.halt->since;
   // First the data's own database, so that is_completed() there never lags behind what we report.
   if (!context.validate_only && stored.migration.state == State::kHalted) {
-    MD_RETURN_IF_ERROR(CompleteOnTarget(stored, [&]() { return Act(migration, checking, accept).status(); }));
+    // The target's count: the store's may be a second old.
+    MD_ASSIGN_OR_RETURN(accepted, CompleteOnTarget(stored, [&]() { return Act(migration, checking, accept).status(); }));
   }
   return Act(migration, Named(context, "Accept"), accept);
 }
 
-absl::Status Controller::CompleteOnTarget(const StoredMigration& stored, const std::function<absl::Status()>& still_wanted) {
+absl::StatusOr<std::int64_t> Controller::CompleteOnTarget(const StoredMigration& stored,
+                                                          const std::function<absl::Status()>& still_wanted) {
   const Migration& m = stored.migration;
   MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
   MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());
@@ -168,7 +173,8 @@ absl::Status Controller::CompleteOnTarget(const StoredMigration& stored, const s
   // Looked at between the two: an owner that comes by a Retry after this look fences our claim, or undoes what it did, since it looks at
   // all rows again (RestartFrom::kRecheck).
   MD_RETURN_IF_ERROR(still_wanted());
-  return target->Barrier(checkpoint.claim, /*completed=*/true);
+  MD_RETURN_IF_ERROR(target->Barrier(checkpoint.claim, /*completed=*/true));
+  return checkpoint.unchanged_rows;
 }
 
 absl::StatusOr<StoredMigration> Controller::Cancel(const std::string& migration, const MutationContext& context) {
@@ -291,7 +297,8 @@ absl::Status Controller::FenceFailure(const StoredMigration& stored, const Mutat
 // ---- Delete
 // -------------------------------------------------------------------------------------------------------------------
 
-absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration, const MutationContext& context) {
+absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration, const MutationContext& context,
+                                                   bool acknowledge_leftovers) {
   const MutationContext named = Named(context, "Delete");
   const std::string answer_key = absl::StrCat(context.request_id, "/", migration);
   auto entry = Resolve(*board_.Get(), migration);
@@ -310,7 +317,8 @@ absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration,
   check.validate_only = true;
   MD_ASSIGN_OR_RETURN(const StoredMigration current,
                       ActOn(id, check, [&](const StoredMigration& stored, absl::Time now) {
-                        return DeleteMigration(stored.migration, context.caller, now);
+                        return DeleteMigration(stored.migration, context.caller, now,
+                                               HasCleanup(*stored.definition) && !acknowledge_leftovers);
                       }));
   if (context.validate_only) return current;
   MD_ASSIGN_OR_RETURN(const std::string control_id, store_.ControlId());

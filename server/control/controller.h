@@ -71,15 +71,18 @@ class Controller {
   absl::StatusOr<PauseOutcome> Pause(const std::string& migration, std::optional<absl::Time> until, bool immediate,
                                      const MutationContext& context);
   absl::StatusOr<StoredMigration> Resume(const std::string& migration, const MutationContext& context);
-  absl::StatusOr<StoredMigration> Retry(const std::string& migration, RestartFrom from, bool acknowledge_repeat,
+  // `from`: see RetryOptions.
+  absl::StatusOr<StoredMigration> Retry(const std::string& migration, std::optional<RestartFrom> from, bool acknowledge_repeat,
                                         const MutationContext& context);
   // Completes it on the target first; UNAVAILABLE, nothing changed, when the target cannot be reached.
   absl::StatusOr<StoredMigration> Accept(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cancel(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cleanup(const std::string& migration, const MutationContext& context);
   // Also leaves the tombstone on the target; UNAVAILABLE, nothing deleted, when the target cannot be reached. With a
-  // request_id this process answers a repeated call like the first one.
-  absl::StatusOr<StoredMigration> Delete(const std::string& migration, const MutationContext& context);
+  // request_id this process answers a repeated call like the first one. FAILED_PRECONDITION while its cleanup has not
+  // run, unless `acknowledge_leftovers`.
+  absl::StatusOr<StoredMigration> Delete(const std::string& migration, const MutationContext& context,
+                                         bool acknowledge_leftovers = false);
   absl::StatusOr<StoredMigration> SetBatchSize(const std::string& migration, const SizeRequest& request,
                                                const MutationContext& context);
 
@@ -116,7 +119,8 @@ class Controller {
 
  private:
   // `still_wanted` is asked once the target is fenced, and its error returned.
-  absl::Status CompleteOnTarget(const StoredMigration& stored, const std::function<absl::Status()>& still_wanted);
+  // Returns how many rows were left as they are.
+  absl::StatusOr<std::int64_t> CompleteOnTarget(const StoredMigration& stored, const std::function<absl::Status()>& still_wanted);
   // Resolves, mutates, publishes, wakes.
   absl::StatusOr<StoredMigration> Act(const std::string& migration, const MutationContext& context,
                                       const MutationFn& decide);

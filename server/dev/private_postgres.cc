@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -123,7 +124,8 @@ absl::StatusOr<std::unique_ptr<PrivatePostgres>> PrivatePostgres::Start(const Pr
 PrivatePostgres::~PrivatePostgres() {
   Stop().IgnoreError();
   // Only a link or an empty folder of ours; the data stays.
-  if (socket_directory_ != options_.directory) fs::remove_all(socket_directory_);
+  if (!socket_directory_.empty() && socket_directory_ != options_.directory) fs::remove_all(socket_directory_);
+  if (lock_ >= 0) close(lock_);
 }
 
 absl::Status PrivatePostgres::Initialize() {
@@ -157,6 +159,7 @@ absl::Status PrivatePostgres::Initialize() {
     socket_directory_ = pattern;
     if (account.has_value() && chown(pattern, account->uid, account->gid) != 0) return absl::InternalError("chown failed in /tmp");
   }
+  MD_RETURN_IF_ERROR(LockDirectory());
   const std::string data = options_.directory + "/data";
   if (fs::exists(data + "/PG_VERSION")) return absl::OkStatus();
   if (fs::exists(data) && !fs::is_empty(data)) {
@@ -170,6 +173,15 @@ absl::Status PrivatePostgres::Initialize() {
     return absl::InternalError(absl::StrCat("initdb failed (", status, "):\n", LastLines(log, 2000)));
   }
   return absl::OkStatus();
+}
+
+// Two processes must not stop each other's server. The lock ends with this process, however that ends.
+absl::Status PrivatePostgres::LockDirectory() {
+  const std::string file = options_.directory + "/lock";
+  lock_ = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lock_ < 0) return absl::FailedPreconditionError(absl::StrCat("Cannot open ", file, ": ", std::generic_category().message(errno)));
+  if (flock(lock_, LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(options_.directory, " is in use by another process; stop that one, or give another folder."));
 }
 
 absl::Status PrivatePostgres::Launch() {

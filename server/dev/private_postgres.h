@@ -46,12 +46,14 @@ class PrivatePostgres {
  private:
   PrivatePostgres(PrivatePostgresOptions options, std::string binaries);
   absl::Status Initialize();
+  absl::Status LockDirectory();
   absl::Status Launch();
 
   const PrivatePostgresOptions options_;
   const std::string binaries_;
   std::string socket_directory_;
   bool running_ = false;
+  int lock_ = -1;  // of the directory
 };
 
 }  // namespace migrationd

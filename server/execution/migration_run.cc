@@ -15,6 +15,9 @@ constexpr std::size_t kJobsWaitingMax = 10000;
 // How often the table and its columns are compared with what they were.
 constexpr absl::Duration kSchemaCheckInterval = absl::Seconds(1);
 constexpr std::int32_t kFirstSubBatchSize = 100;
+// Between two attempts at a cleanup: doubling.
+constexpr absl::Duration kCleanupRetryFirst = absl::Seconds(1);
+constexpr absl::Duration kCleanupRetryLongest = absl::Minutes(1);
 
 absl::Duration DurationOf(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
@@ -54,6 +57,12 @@ StepContext MigrationRun::LongStepContext() {
   long_step_stop_ = std::stop_source();
   long_step_target_ = services_.target->WithStop(long_step_stop_.get_token());
   return ContextOn(*long_step_target_);
+}
+
+bool MigrationRun::LongStepWasStopped() {
+  const bool stopped = long_step_stop_.stop_requested();
+  long_step_stop_ = std::stop_source();
+  return stopped;
 }
 
 template <typename Result>
@@ -112,7 +121,7 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
   } else {
     controls_.Interrupt();
   }
-  if (closing()) long_step_stop_.request_stop();
+  if (closing() && stage_ == Stage::kOpening && step_busy_) long_step_stop_.request_stop();
 }
 
 void MigrationRun::Pump() {
@@ -196,6 +205,7 @@ void MigrationRun::StartOpening() {
 
 void MigrationRun::Opened(OpenOutcome outcome) {
   step_busy_ = false;
+  const bool stopped = LongStepWasStopped();
   switch (outcome.kind) {
     case OpenOutcome::Kind::kReady:
       plan_ = std::move(outcome.plan);
@@ -222,7 +232,8 @@ void MigrationRun::Opened(OpenOutcome outcome) {
       if (directive_ == Directive::kWork) Finish(/*release_claim=*/true);
       return;
     case OpenOutcome::Kind::kFailed:
-      StepFailed(outcome.error);
+      // Being told to stop is no failure; whatever is wanted then begins by taking over.
+      if (!stopped) StepFailed(outcome.error);
       return;
   }
 }
@@ -479,8 +490,7 @@ void MigrationRun::PassEnded(absl::StatusOr<PassEnd> end) {
 }
 
 void MigrationRun::StepFailed(const absl::Status& status) {
-  // Ended because we were told to stop: no failure.
-  if (controls_.stopped() || long_step_stop_.stop_requested()) return;
+  if (controls_.stopped()) return;
   // The store refuses: the claim is lost, or the state is another one. The next look at the store tells.
   if (status.code() == absl::StatusCode::kAborted && SqlStateOf(status).empty()) {
     Finish(/*release_claim=*/true);
@@ -587,18 +597,19 @@ void MigrationRun::StartCleanup() {
 
 void MigrationRun::CleanedUp(const absl::Status& status) {
   step_busy_ = false;
-  const bool told_to_stop = controls_.stopped() || long_step_stop_.stop_requested();
+  const bool told_to_stop = LongStepWasStopped() || controls_.stopped();
   if (told_to_stop) return;
   // It is not asked for any more.
   const bool over = status.ok() || (status.code() == absl::StatusCode::kAborted && SqlStateOf(status).empty());
-  counters_.attempts = over ? 0 : counters_.attempts + 1;
   if (!over) {
     counters_.last_error = LastError{SqlStateOf(status), std::string(status.message()), absl::InfinitePast()};
     Log(LogLevel::kWarning, "cleanup_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
                                                {"status", status.ToString()}});
     // A statement that can never succeed must not hold what others need, so the claim is given up meanwhile.
     parting_hold_ = Hold{.kind = HoldKind::kBackoff, .reason = absl::StrCat("cleanup failed: ", std::string(status.message()))};
-    parting_recheck_ = BackOff(absl::Seconds(1), absl::Minutes(1), counters_.attempts, absl::Uniform(random_, 0.0, 1.0));
+    const Hold& last = stored_.migration.hold;
+    const bool again = last.kind == HoldKind::kBackoff && last.since.has_value() && last.until.has_value();
+    parting_recheck_ = again ? std::clamp(2 * (*last.until - *last.since), kCleanupRetryFirst, kCleanupRetryLongest) : kCleanupRetryFirst;
   }
   Finish(/*release_claim=*/true);
 }

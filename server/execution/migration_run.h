@@ -78,7 +78,7 @@ class MigrationRun {
   bool idle() const ABSL_LOCKS_EXCLUDED(mutex_);
   // When finished: whether the claim still has to be given back.
   bool release_claim() const { return release_claim_; }
-  // When finished because of a hold (SKIPPED, PREFLIGHT): what to show, and for how long not to claim it again.
+  // When finished because of a hold (SKIPPED, PREFLIGHT; BACKOFF of a cleanup that failed): what to show, and for how long not to claim it again.
   std::optional<Hold> parting_hold() const { return parting_hold_; }
   absl::Duration parting_recheck() const { return parting_recheck_; }
 
@@ -89,7 +89,7 @@ class MigrationRun {
   Purpose purpose() const { return purpose_; }
   // The database's time of an error that was just seen.
   void StampLastError(absl::Time at) {
-    if (counters_.last_error.has_value()) counters_.last_error->at = at;
+    if (counters_.last_error.has_value() && counters_.last_error->at == absl::InfinitePast()) counters_.last_error->at = at;
   }
   bool limit_reached() const { return controls_.limit_reached(); }
 
@@ -125,6 +125,8 @@ class MigrationRun {
   StepContext ContextOn(Target& target) const;
   // For opening and cleaning up, one at a time: also ends when somebody wants it stopped.
   StepContext LongStepContext();
+  // Whether the long step that just ended was told to stop; what runs later was not.
+  bool LongStepWasStopped();
   // Runs `work` on the pool; `then` later on the scheduler's thread. `work` must look at nothing that this thread changes.
   template <typename Result>
   void Submit(WorkerPool& pool, std::function<Result()> work, std::function<void(Result)> then);

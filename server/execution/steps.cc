@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
@@ -91,12 +92,21 @@ absl::Status RecordCompletion(const StepContext& context, const std::string& how
       .status();
 }
 
+// The same error, saying at which statement.
+absl::Status Naming(const std::string& step, const absl::Status& status) {
+  absl::Status named(status.code(), absl::StrCat(step, ": ", std::string(status.message())));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
+  return named;
+}
+
 // The plan's own statements, then the definition's, each once.
 absl::Status RunSteps(const StepContext& context, const char* prefix, std::vector<std::string> statements,
                       const google::protobuf::RepeatedPtrField<std::string>& more, const std::string& search_path, const FenceClaim& claim) {
   statements.insert(statements.end(), more.begin(), more.end());
   for (std::size_t i = 0; i < statements.size(); ++i) {
-    MD_RETURN_IF_ERROR(context.target.RunStep(claim, absl::StrCat(prefix, i), statements[i], search_path, kPrepareLockTimeout));
+    const std::string step = absl::StrCat(prefix, i);
+    const absl::Status done = context.target.RunStep(claim, step, statements[i], search_path, kPrepareLockTimeout);
+    if (!done.ok()) return Naming(step, done);
   }
   return absl::OkStatus();
 }
@@ -274,8 +284,6 @@ class Opening {
     request.store_epoch = context_.lease.epoch;
     request.may_create = m.fence == FenceState::kCreating || m.restart_from == RestartFrom::kStart;
     request.adopt = m.restart_from == RestartFrom::kAdopt;
-    request.restart = m.restart_from == RestartFrom::kStart;
-    request.recheck = LooksAgain(m.restart_from);
     auto checkpoint = context_.target.TakeOver(request);
     if (!checkpoint.ok()) {
       if (checkpoint.status().code() == absl::StatusCode::kNotFound) {
@@ -291,6 +299,12 @@ class Opening {
     if (!raised.ok()) return StoreFailure(raised);
     restart_from_ = m.restart_from;
     ReportRewind(m);
+    // Only now: an owner that slept through its lease was just told so by the store, and must not undo what the next one did.
+    if (restart_from_ == RestartFrom::kStart || LooksAgain(restart_from_)) {
+      auto left = context_.target.Reset(checkpoint_.claim, restart_from_ == RestartFrom::kStart ? Forgetting::kProgress : Forgetting::kVerdict);
+      if (!left.ok()) return TargetFailure(left.status());
+      checkpoint_ = *std::move(left);
+    }
     if (checkpoint_.completed_at.has_value()) return AlreadyCompleted();
     return std::nullopt;
   }
@@ -563,8 +577,11 @@ absl::Status CheckSchema(const StepContext& context, const StoredMigration& stor
 
 absl::Status CleanUp(const StepContext& context, const StoredMigration& stored) {
   const Migration& m = stored.migration;
-  if (m.fence == FenceState::kCreated) {
+  // CREATING: there may be something, as after a Retry FROM_START that never began.
+  if (m.fence != FenceState::kNone) {
+    if (m.fence == FenceState::kCreating) MD_RETURN_IF_ERROR(context.target.Open(/*may_create_identity=*/true).status());
     TakeOverRequest request;
+    request.may_create = m.fence == FenceState::kCreating;
     request.migration = m.name;
     request.control_id = context.control_id;
     request.definition_digest = m.definition_digest;

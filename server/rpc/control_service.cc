@@ -49,9 +49,10 @@ absl::StatusOr<MutationContext> ContextOf(const grpc::CallbackServerContext& con
   return mutation;
 }
 
-absl::StatusOr<RestartFrom> FromProto(v1::RetryFrom from) {
+absl::StatusOr<std::optional<RestartFrom>> FromProto(v1::RetryFrom from) {
   switch (static_cast<int>(from)) {
     case v1::RETRY_FROM_UNSPECIFIED:
+      return std::nullopt;
     case v1::RETRY_FROM_CONTINUE:
       return RestartFrom::kContinue;
     case v1::RETRY_FROM_START:
@@ -310,7 +311,7 @@ MigrationControlService::Reactor* MigrationControlService::Retry(Context* contex
                                                                  v1::RetryResponse* response) {
   return Change(parts_.executor, Access::kOperate, context, request, response,
                 [this, request](const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
-                  MD_ASSIGN_OR_RETURN(const RestartFrom from, FromProto(request->from()));
+                  MD_ASSIGN_OR_RETURN(const std::optional<RestartFrom> from, FromProto(request->from()));
                   return parts_.controller.Retry(request->migration(), from, request->acknowledge_repeat(), mutation);
                 });
 }
@@ -358,7 +359,7 @@ MigrationControlService::Reactor* MigrationControlService::Delete(Context* conte
                                                                   v1::DeleteResponse* response) {
   return Change(parts_.executor, Access::kAdminister, context, request, response,
                 [this, request](const MutationContext& mutation) {
-                  return parts_.controller.Delete(request->migration(), mutation);
+                  return parts_.controller.Delete(request->migration(), mutation, request->acknowledge_leftovers());
                 });
 }
 

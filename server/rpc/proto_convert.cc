@@ -1,6 +1,7 @@
 #include "server/rpc/proto_convert.h"
 
 #include "absl/strings/str_cat.h"
+#include "migrations/kinds/plan.h"
 #include "migrations/model/progress.h"
 #include "migrations/model/verbs.h"
 #include "server/rpc/grpc_status.h"
@@ -54,9 +55,10 @@ void FillIntent(const Intent& intent, v1::Intent& out) {
   SetTime(TimeOr(intent.until), out, &v1::Intent::mutable_until);
 }
 
-// A hold says why a PENDING or RUNNING migration is not working; in other states the state itself says it.
+// A hold says why a PENDING or RUNNING migration is not working, or why a cleanup that was asked for is not done; otherwise the state
+// itself says it.
 void FillHold(const Migration& m, v1::Hold& out) {
-  const bool applies = m.state == State::kPending || m.state == State::kRunning;
+  const bool applies = m.state == State::kPending || m.state == State::kRunning || (m.cleanup_requested && !m.cleaned_up);
   out.set_kind(applies ? ToProto(m.hold.kind) : v1::HOLD_KIND_NONE);
   if (!applies || m.hold.kind == HoldKind::kNone) return;
   out.set_reason(m.hold.reason);
@@ -278,6 +280,11 @@ v1::Migration ToProto(const StoredMigration& stored, const LiveWork& live, const
   out.set_definition_changed(m.definition_changed());
   out.mutable_labels()->insert(m.labels.begin(), m.labels.end());
   out.set_hint(HintLine(m));
+  const bool over = m.state == State::kCompleted || m.state == State::kCancelled;
+  const bool leaves_objects = over && m.fence != FenceState::kNone && HasCleanup(*stored.definition) && !m.cleaned_up && !m.cleanup_requested;
+  if (out.hint().empty() && leaves_objects) {
+    out.set_hint(absl::StrCat("When nothing needs its trigger and what `prepare` made any more: migrationctl cleanup ", m.target, "/", m.name));
+  }
   return out;
 }
 

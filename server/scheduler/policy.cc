@@ -75,7 +75,6 @@ class View {
     return Hold{};
   }
 
- private:
   const FreezeRecord* FreezeOf(const std::string& target) const {
     for (const FreezeRecord& freeze : *snapshot_.freezes) {
       const bool over = freeze.until.has_value() && *freeze.until <= snapshot_.now;
@@ -84,6 +83,7 @@ class View {
     return nullptr;
   }
 
+ private:
   std::string Qualified(const Migration& m, const std::string& reference) const {
     return reference.find('/') == std::string::npos ? absl::StrCat(m.target, "/", reference) : reference;
   }
@@ -263,14 +263,17 @@ class Decision {
     if (run != nullptr) {
       if (LostClaim(stored, *run)) return Direct(stored.migration.id, Directive::kAbandon, "the claim is lost");
       if (WantsQuiesce(stored)) return Direct(stored.migration.id, Directive::kQuiesce, "asked to stop");
-      if (WantsCleanup(stored) && run->purpose == MigrationRun::Purpose::kCleanup && !snapshot_.stopping) {
+      const bool may_clean_up = !snapshot_.stopping && view_.FreezeOf(stored.migration.target) == nullptr;
+      if (WantsCleanup(stored) && run->purpose == MigrationRun::Purpose::kCleanup && may_clean_up) {
         return Direct(stored.migration.id, Directive::kWork, "cleaning up");
       }
       return Direct(stored.migration.id, Directive::kRelease, "nothing is to be done");
     }
     if (ClaimedElsewhere(stored)) return;
     if (WantsQuiesce(stored)) Claim(stored, MigrationRun::Purpose::kQuiesce, "stopping, and nobody owns it");
-    if (CleanupIsDue(stored, snapshot_.now)) Claim(stored, MigrationRun::Purpose::kCleanup, "cleanup was asked for");
+    // A Freeze stops everything, also the statements of a cleanup.
+    const bool frozen = view_.FreezeOf(stored.migration.target) != nullptr;
+    if (!frozen && CleanupIsDue(stored, snapshot_.now)) Claim(stored, MigrationRun::Purpose::kCleanup, "cleanup was asked for");
   }
 
   // PENDING and RUNNING ones: in order of who is at work already, priority, version; each takes a slot or is told why not.

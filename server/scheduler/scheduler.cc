@@ -286,12 +286,14 @@ void Scheduler::ReapFinished() {
       continue;
     }
     const LeaseKey key{run.id(), run.lease().token};
+    const absl::Time database_now = snapshot_.as_of + (clock_.Now() - snapshot_read_at_);
+    run.StampLastError(database_now);
     // The last counters and job rows, while the claim still holds.
     ProgressUpdate update{run.id(), key.token, run.Counters(), Hold{}, run.TakeJobs()};
     if (const auto hold = run.parting_hold(); hold.has_value()) {
       update.hold = *hold;
-      update.hold.since = snapshot_.as_of;
-      update.hold.until = snapshot_.as_of + (clock_.Now() - snapshot_read_at_) + run.parting_recheck();
+      update.hold.since = database_now;
+      update.hold.until = database_now + run.parting_recheck();
     }
     if (StoredMigration* stored = Find(run.id()); stored != nullptr) {
       stored->lease.reset();

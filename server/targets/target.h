@@ -73,10 +73,12 @@ struct TakeOverRequest {
   bool may_create = false;
   // Takes over a row of another control store, which otherwise is PERMISSION_DENIED (FOREIGN_CONTROL).
   bool adopt = false;
-  // Forget cursors and passes (Retry FROM_START); rows counted so far are kept out of the new count.
-  bool restart = false;
-  // Rows are to be looked at again: forget those recorded as UNCHANGED, and that it was completed.
-  bool recheck = false;
+};
+
+// What an owner may forget of what the target remembers.
+enum class Forgetting {
+  kProgress,  // cursors, passes, counts and the end: everything is to be done again (Retry FROM_START)
+  kVerdict,   // the rows recorded as UNCHANGED, and the end: all rows are to be looked at again
 };
 
 struct SubBatchRequest {
@@ -164,6 +166,10 @@ class Target {
   // of Delete.
   virtual absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) = 0;
 
+  // Forgets, and returns the checkpoint as it then is. Not part of TakeOver: whoever wakes up late and takes over must first be told by
+  // the control store that it still owns the migration. Fenced: ABORTED (MD001).
+  virtual absl::StatusOr<Checkpoint> Reset(const FenceClaim& claim, Forgetting what) = 0;
+
   // Records table oid and column digest for SCHEMA_CHANGED. Fenced: ABORTED (MD001).
   virtual absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) = 0;
 
@@ -178,7 +184,7 @@ class Target {
   virtual absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) = 0;
 
   // Runs one statement of prepare or cleanup once: in one fenced transaction with the record that `step` is done. Does nothing
-  // when it is recorded already.
+  // when it is recorded already. MD003: frozen; it is not begun.
   virtual absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
                                const std::string& search_path, absl::Duration lock_timeout) = 0;
 

@@ -289,6 +289,8 @@ TEST_F(CliTest, MutationsCarryWhatTheirOptionsSay) {
 
 TEST_F(CliTest, RetryPassesFromWhereAndTheAcknowledgement) {
   EXPECT_EQ(Run({"retry", "known"}).exit_status, 0);
+  EXPECT_THAT(service().calls().back(), Not(HasSubstr("from"))) << "what an earlier retry asked for is kept";
+  EXPECT_EQ(Run({"retry", "known", "--from", "continue"}).exit_status, 0);
   EXPECT_THAT(service().calls().back(), HasSubstr("RETRY_FROM_CONTINUE"));
   EXPECT_EQ(Run({"retry", "known", "--from", "start", "--acknowledge-repeat"}).exit_status, 0);
   EXPECT_THAT(service().calls().back(), AllOf(HasSubstr("RETRY_FROM_START"), HasSubstr("acknowledge_repeat: true")));

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/e2e/end_to_end.h"
 
@@ -75,6 +76,11 @@ TEST_F(DevTest, StartsServesAndTakesItsPostgresqlDownWithIt) {
     Sql sql(folder.Url());
     EXPECT_EQ(sql.Number("SELECT count(*) FROM counter WHERE n = 1"), 500);
   }
+  // A second one in the same folder leaves the first one's database alone.
+  ServerFixture intruder(Options(folder));
+  EXPECT_FALSE(intruder.Start().ok());
+  EXPECT_TRUE(absl::StrContains(intruder.Log(), "is in use by another process")) << intruder.Log();
+  EXPECT_TRUE(Completed(server, "count_rows"));
   const auto again = server.Stop(SIGINT, absl::Seconds(15));
   ASSERT_THAT(again, IsOk());
   EXPECT_EQ(*again, 0) << server.Log();

@@ -150,6 +150,12 @@ bool InMemoryDatabase::Completed(const std::string& migration) const {
   return owner != owners_.end() && owner->second.checkpoint.completed_at.has_value();
 }
 
+int InMemoryDatabase::RowsLeft(const std::string& migration) const {
+  absl::MutexLock lock(&mutex_);
+  const auto owner = owners_.find(migration);
+  return owner == owners_.end() ? 0 : static_cast<int>(owner->second.unchanged.size());
+}
+
 std::vector<std::string> InMemoryDatabase::StepsRun() const {
   absl::MutexLock lock(&mutex_);
   return steps_run_;
@@ -216,16 +222,6 @@ absl::StatusOr<Checkpoint> InMemoryDatabase::TakeOver(const TakeOverRequest& req
   Checkpoint& checkpoint = owner.checkpoint;
   const std::int64_t epoch = std::max(checkpoint.claim.epoch, request.store_epoch) + 1;
   checkpoint.claim = {request.migration, epoch, TokenOf(request.migration, epoch)};
-  if (request.restart) {
-    const FenceClaim claim = checkpoint.claim;
-    checkpoint = Checkpoint{};
-    checkpoint.claim = claim;
-    owner.unchanged.clear();
-  }
-  if (request.recheck) {
-    owner.unchanged.clear();
-    checkpoint.completed_at.reset();
-  }
   return Read(owner);
 }
 
@@ -303,6 +299,22 @@ absl::StatusOr<Checkpoint> InMemoryTarget::TakeOver(const TakeOverRequest& reque
   }
   MD_RETURN_IF_ERROR(database_->Leave("TakeOver", stop_));
   return checkpoint;
+}
+
+absl::StatusOr<Checkpoint> InMemoryTarget::Reset(const FenceClaim& claim, Forgetting what) {
+  MD_RETURN_IF_ERROR(database_->Enter("Reset", stop_));
+  Checkpoint left;
+  {
+    absl::MutexLock lock(&database_->mutex_);
+    MD_ASSIGN_OR_RETURN(auto* const owner, database_->Find(claim));
+    if (what == Forgetting::kProgress) owner->checkpoint = Checkpoint{};
+    owner->checkpoint.claim = claim;
+    owner->checkpoint.completed_at.reset();
+    owner->unchanged.clear();
+    left = InMemoryDatabase::Read(*owner);
+  }
+  MD_RETURN_IF_ERROR(database_->Leave("Reset", stop_));
+  return left;
 }
 
 absl::Status InMemoryTarget::RecordTable(const FenceClaim& claim, std::int64_t table_oid,

@@ -53,6 +53,8 @@ class InMemoryDatabase {
   void GiveTo(const std::string& migration, const std::string& control_id);
 
   bool Completed(const std::string& migration) const;
+  // Rows recorded as left as they are.
+  int RowsLeft(const std::string& migration) const;
   // Statements of prepare and cleanup in the order in which they ran: "prepare/0" ...
   std::vector<std::string> StepsRun() const;
   // How often a method was called.
@@ -114,6 +116,7 @@ class InMemoryTarget final : public Target {
                               const std::string& search_path) override;
   absl::StatusOr<bool> AskBoolean(const std::string& sql, const std::string& search_path) override;
   absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) override;
+  absl::StatusOr<Checkpoint> Reset(const FenceClaim& claim, Forgetting what) override;
   absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) override;
   absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) override;
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,

@@ -223,6 +223,26 @@ TEST_P(Fence, RevokeEndsAWorkThatWouldTakeLong) {
   EXPECT_EQ(Counts(), "0:100");
 }
 
+// The first answer came too soon for the backend: the second one must not say that it is gone while it is not.
+TEST_P(Fence, ARepeatedRevokeWaitsForTheSameBackends) {
+  Start(100);
+  Roadblock after_work(url_, kAfterWork);
+  auto session = Lane(checkpoint_);
+  LaneRange range = checkpoint_.lanes[0];
+  absl::StatusOr<SubBatchResult> result;
+  std::thread owner([&] { result = RunNext(*session, range, 10); });
+  ASSERT_TRUE(after_work.WaitForSomebody());
+  // Fenced by somebody who does not wait for its end.
+  MD_ASSERT_OK(target_->TakeOver(Claiming(false)));
+  MD_ASSERT_OK(target_->Revoke(Claiming(false), absl::Seconds(20)));
+  EXPECT_EQ(Ask(url_, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND "
+                      "application_name LIKE 'migrationd/%/%/%'"),
+            "0");
+  owner.join();
+  EXPECT_FALSE(result.ok());
+  EXPECT_EQ(Counts(), "0:100");
+}
+
 // Stopped between check-and-set and commit, holding the lane: whoever revokes does not wait for ever.
 TEST_P(Fence, RevokeGetsPastAnOwnerThatSitsOnItsLane) {
   Start(100);
@@ -321,9 +341,8 @@ TEST_F(Owner, ARestartForgetsCursorsAndCounts) {
   Begin(10);
   MD_ASSERT_OK(RunLane(*target_, checkpoint_, plan_, 0, 3));
   MD_ASSERT_OK(target_->Barrier(checkpoint_.claim, true));
-  TakeOverRequest restart = Claiming(false);
-  restart.restart = true;
-  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint fresh, target_->TakeOver(restart));
+  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint fresh, target_->Reset(checkpoint_.claim, Forgetting::kProgress));
+  EXPECT_EQ(fresh.claim.epoch, checkpoint_.claim.epoch) << "the owner stays the same";
   EXPECT_EQ(fresh.pass, 0);
   EXPECT_EQ(fresh.rows_total, 0);
   EXPECT_TRUE(fresh.lanes.empty());
@@ -336,13 +355,22 @@ TEST_F(Owner, WhoLooksAgainForgetsTheEndAndTheRowsLeftAsTheyAre) {
   MD_ASSERT_OK(target_->Barrier(checkpoint_.claim, /*completed=*/true));
   Sql(url_, "INSERT INTO migration_control.failed_range (migration, key, kind, pass) SELECT migration, '{3}', 'UNCHANGED', 2 FROM "
             "migration_control.owner");
-  TakeOverRequest again = Claiming(false);
-  again.recheck = true;
-  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target_->TakeOver(again));
+  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target_->Reset(checkpoint_.claim, Forgetting::kVerdict));
   EXPECT_FALSE(taken.completed_at.has_value());
   EXPECT_EQ(taken.unchanged_rows, 0);
   EXPECT_EQ(taken.rows_total, 10) << "the cursors and counts stay";
   EXPECT_EQ(Ask(url_, "SELECT migration_control.is_completed(migration) FROM migration_control.owner"), "f");
+}
+
+TEST_F(Owner, WhoWasFencedForgetsNothing) {
+  Begin(10);
+  MD_ASSERT_OK(RunLane(*target_, checkpoint_, plan_, 0, 3));
+  MD_ASSERT_OK(target_->TakeOver(Claiming(false)));
+  for (const Forgetting what : {Forgetting::kProgress, Forgetting::kVerdict}) {
+    EXPECT_EQ(SqlStateOf(target_->Reset(checkpoint_.claim, what).status()), "MD001");
+  }
+  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target_->TakeOver(Claiming(false)));
+  EXPECT_EQ(taken.rows_total, 10);
 }
 
 TEST_F(Owner, WithoutTheSchemaTheCheckpointIsLost) {

@@ -125,10 +125,12 @@ class FrozenTarget : public ItemsTest {};
 
 TEST_F(FrozenTarget, RefusesStepsPassesAndCompletionButNotTakingOver) {
   Begin(10);
-  Sql(url_, "SELECT migration_control.freeze('deploy'); SELECT migration_control.freeze('longer')");
+  // A sequence tells also of what was rolled back.
+  Sql(url_, "CREATE SEQUENCE public.begun; SELECT migration_control.freeze('deploy'); SELECT migration_control.freeze('longer')");
   EXPECT_EQ(SqlStateOf(
-                target_->RunStep(checkpoint_.claim, "prepare/0", "UPDATE items SET n = 7", "public", absl::Seconds(1))),
+                target_->RunStep(checkpoint_.claim, "prepare/0", "SELECT nextval('begun')", "public", absl::Seconds(1))),
             "MD003");
+  EXPECT_EQ(Ask(url_, "SELECT is_called FROM public.begun"), "f") << "the statement was begun";
   EXPECT_EQ(SqlStateOf(target_->Barrier(checkpoint_.claim, /*completed=*/true)), "MD003");
   EXPECT_EQ(SqlStateOf(target_->BeginPass(checkpoint_.claim, 2, checkpoint_.lanes).status()), "MD003");
   MD_ASSERT_OK_AND_ASSIGN(const QuiesceResult revoked, target_->Revoke(Claiming(false), absl::Seconds(5)));

@@ -209,9 +209,7 @@ TEST_P(SubBatch, VerifyDoesNewRowsAndRecordsUnchangedOnes) {
   MD_ASSERT_OK_AND_ASSIGN(const std::int64_t nothing, RunLane(*target_, verify, plan_, 0, 10));
   EXPECT_EQ(nothing, 0);
   // Asked again, they are looked at again.
-  TakeOverRequest recheck = Claiming(false);
-  recheck.recheck = true;
-  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint rechecked, target_->TakeOver(recheck));
+  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint rechecked, target_->Reset(verify.claim, Forgetting::kVerdict));
   EXPECT_EQ(rechecked.unchanged_rows, 0);
 }
 

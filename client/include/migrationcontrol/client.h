@@ -99,12 +99,14 @@ class Client {
                                           bool immediate = false, std::optional<absl::Time> until = std::nullopt);
   absl::StatusOr<v1::Migration> Resume(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Retry(const std::string& migration, const CallOptions& options = {},
-                                      v1::RetryFrom from = v1::RETRY_FROM_CONTINUE, bool acknowledge_repeat = false);
+                                      v1::RetryFrom from = v1::RETRY_FROM_UNSPECIFIED, bool acknowledge_repeat = false);
   absl::StatusOr<v1::Migration> SetBatchSize(v1::SetBatchSizeRequest request);
   absl::StatusOr<v1::Migration> Accept(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cancel(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cleanup(const std::string& migration, const CallOptions& options = {});
-  absl::StatusOr<v1::Migration> Delete(const std::string& migration, const CallOptions& options = {});
+  // `acknowledge_leftovers`: also when its cleanup has not run.
+  absl::StatusOr<v1::Migration> Delete(const std::string& migration, const CallOptions& options = {},
+                                       bool acknowledge_leftovers = false);
   absl::StatusOr<v1::FreezeInfo> Freeze(v1::FreezeRequest request);
   absl::StatusOr<v1::FreezeInfo> Unfreeze(v1::UnfreezeRequest request);
 

@@ -166,6 +166,21 @@ absl::Status ForgetVerdict(Connection& connection, const std::string& migration)
   return absl::OkStatus();
 }
 
+absl::Status FindClaim(Connection& connection, const FenceClaim& claim, const char* lock, bool refuse_frozen) {
+  MD_ASSIGN_OR_RETURN(const QueryResult found,
+                      connection.Query(absl::StrCat("SELECT o.frozen FROM migration_control.owner AS o "
+                                                    "WHERE o.migration = $1 AND o.epoch = $2 AND o.token = $3",
+                                                    lock),
+                                       {claim.migration, absl::StrCat(claim.epoch), claim.token}));
+  if (found.rows() == 0) {
+    return DatabaseError(kSqlStateFenced, absl::StrCat("fenced: another owner works on ", claim.migration));
+  }
+  if (!refuse_frozen || !found.boolean(0, 0)) return absl::OkStatus();
+  MD_ASSIGN_OR_RETURN(const QueryResult flag,
+                      connection.Query("SELECT f.reason FROM migration_control.freeze_flag AS f", {}));
+  return DatabaseError(kSqlStateFrozen, absl::StrCat("frozen: ", flag.rows() == 1 ? flag.text(0, 0) : ""));
+}
+
 }  // namespace
 
 absl::StatusOr<FenceClaim> ReadClaim(Connection& connection, const std::string& migration) {
@@ -194,26 +209,24 @@ absl::StatusOr<TakenOver> TakeOverIn(Connection& connection, const TakeOverReque
                                 "WHERE migration = $1",
                                 {request.migration, request.control_id, request.definition_digest})
                          .status());
-  if (request.restart) MD_RETURN_IF_ERROR(ForgetProgress(connection, request.migration));
-  if (request.recheck) MD_RETURN_IF_ERROR(ForgetVerdict(connection, request.migration));
   MD_ASSIGN_OR_RETURN(taken.checkpoint, ReadCheckpoint(connection, request.migration));
   return taken;
 }
 
-absl::Status LockClaim(Connection& connection, const FenceClaim& claim, bool refuse_frozen) {
-  MD_ASSIGN_OR_RETURN(const QueryResult locked,
-                      connection.Query("SELECT o.frozen FROM migration_control.owner AS o "
-                                       "WHERE o.migration = $1 AND o.epoch = $2 AND o.token = $3 FOR NO KEY UPDATE",
-                                       {claim.migration, absl::StrCat(claim.epoch), claim.token}));
-  if (locked.rows() == 0) {
-    return DatabaseError(kSqlStateFenced, absl::StrCat("fenced: another owner works on ", claim.migration));
-  }
-  if (!refuse_frozen || !locked.boolean(0, 0)) return absl::OkStatus();
-  MD_ASSIGN_OR_RETURN(const QueryResult flag,
-                      connection.Query("SELECT f.reason FROM migration_control.freeze_flag AS f", {}));
-  return DatabaseError(kSqlStateFrozen, absl::StrCat("frozen: ", flag.rows() == 1 ? flag.text(0, 0) : ""));
+absl::StatusOr<Checkpoint> ResetIn(Connection& connection, const FenceClaim& claim, Forgetting what) {
+  MD_RETURN_IF_ERROR(LockClaim(connection, claim, /*refuse_frozen=*/false));
+  MD_RETURN_IF_ERROR(what == Forgetting::kProgress ? ForgetProgress(connection, claim.migration)
+                                                   : ForgetVerdict(connection, claim.migration));
+  return ReadCheckpoint(connection, claim.migration);
 }
 
+absl::Status CheckClaim(Connection& connection, const FenceClaim& claim) {
+  return FindClaim(connection, claim, "", /*refuse_frozen=*/true);
+}
+
+absl::Status LockClaim(Connection& connection, const FenceClaim& claim, bool refuse_frozen) {
+  return FindClaim(connection, claim, " FOR NO KEY UPDATE", refuse_frozen);
+}
 absl::StatusOr<Checkpoint> BeginPassIn(Connection& connection, const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes) {
   MD_RETURN_IF_ERROR(LockClaim(connection, claim, /*refuse_frozen=*/true));

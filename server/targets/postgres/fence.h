@@ -26,6 +26,12 @@ absl::StatusOr<TakenOver> TakeOverIn(Connection& connection, const TakeOverReque
 // The claim in force; token empty when there is no row. Locks nothing, so another may take over at once.
 absl::StatusOr<FenceClaim> ReadClaim(Connection& connection, const std::string& migration);
 
+// See Target::Reset.
+absl::StatusOr<Checkpoint> ResetIn(Connection& connection, const FenceClaim& claim, Forgetting what);
+
+// OK while the claim is in force and the owner row is not frozen; MD001, MD003. Locks nothing, so this may change at once.
+absl::Status CheckClaim(Connection& connection, const FenceClaim& claim);
+
 // Locks the owner row for this claim. ABORTED (MD001) when it is not the owner any more; FAILED_PRECONDITION (MD003)
 // when frozen and `refuse_frozen`.
 absl::Status LockClaim(Connection& connection, const FenceClaim& claim, bool refuse_frozen);

@@ -35,42 +35,54 @@ absl::Status AsInvalidArgument(const absl::Status& status) {
   return invalid;
 }
 
-// Backends of a claim that still do something: cancelled, or terminated where a cancel has no effect. One statement, so
-// that a process id is not that of somebody else's by the time it is used.
-absl::StatusOr<int> StopBackends(Connection& connection, const FenceClaim& claim, bool terminate) {
-  constexpr char kStop[] = R"sql(
-SELECT CASE WHEN $2::boolean OR a.state <> 'active' THEN pg_catalog.pg_terminate_backend(a.pid)
-            ELSE pg_catalog.pg_cancel_backend(a.pid) END
-  FROM pg_catalog.pg_stat_activity AS a
- WHERE a.datname = pg_catalog.current_database() AND pg_catalog.starts_with(a.application_name, $1)
-   AND a.pid <> pg_catalog.pg_backend_pid() AND a.state IS DISTINCT FROM 'idle')sql";
+// Busy backends of the claim that ended ($1, the beginning of their name), and of all claims of the migration ($2) with an epoch below
+// that of the new one ($3): whoever asks a second time, since the first wait was too long, must wait for the same ones. A name that
+// was cut to fit is known by its claim only. CASE: the parts of AND have no order.
+constexpr char kFencedBackends[] = R"sql(
+  FROM pg_catalog.pg_stat_activity AS a,
+       LATERAL (SELECT pg_catalog.string_to_array(a.application_name, '/') AS part) AS n
+ WHERE a.datname = pg_catalog.current_database()
+   AND a.pid <> pg_catalog.pg_backend_pid() AND a.state IS DISTINCT FROM 'idle'
+   AND (pg_catalog.starts_with(a.application_name, $1)
+        OR CASE WHEN n.part[1] = 'migrationd' AND n.part[4] = $2 AND n.part[3] ~ '^[0-9]{1,18}$'
+                THEN n.part[3]::pg_catalog.int8 < $3::pg_catalog.int8 ELSE false END))sql";
+
+Parameters FencedBackendsOf(const FenceClaim& ended, std::int64_t new_epoch) {
+  return {ApplicationNamePrefix(ended), ended.migration, absl::StrCat(new_epoch)};
+}
+
+// Cancelled, or terminated where a cancel has no effect. One statement, so that a process id is not that of somebody else's by the time
+// it is used.
+absl::StatusOr<int> StopBackends(Connection& connection, const FenceClaim& ended, std::int64_t new_epoch, bool terminate) {
+  Parameters values = FencedBackendsOf(ended, new_epoch);
+  values.push_back(terminate ? "true" : "false");
   MD_ASSIGN_OR_RETURN(const QueryResult stopped,
-                      connection.Query(kStop, {ApplicationNamePrefix(claim), terminate ? "true" : "false"}));
+                      connection.Query(absl::StrCat("SELECT CASE WHEN $4::boolean OR a.state <> 'active' "
+                                                    "THEN pg_catalog.pg_terminate_backend(a.pid) "
+                                                    "ELSE pg_catalog.pg_cancel_backend(a.pid) END",
+                                                    kFencedBackends),
+                                       values));
   return stopped.rows();
 }
 
-absl::StatusOr<int> BusyBackends(Connection& connection, const FenceClaim& claim) {
-  constexpr char kBusy[] = R"sql(
-SELECT count(*)
-  FROM pg_catalog.pg_stat_activity AS a
- WHERE a.datname = pg_catalog.current_database() AND pg_catalog.starts_with(a.application_name, $1)
-   AND a.pid <> pg_catalog.pg_backend_pid() AND a.state IS DISTINCT FROM 'idle')sql";
-  MD_ASSIGN_OR_RETURN(const QueryResult busy, connection.Query(kBusy, {ApplicationNamePrefix(claim)}));
+absl::StatusOr<int> BusyBackends(Connection& connection, const FenceClaim& ended, std::int64_t new_epoch) {
+  MD_ASSIGN_OR_RETURN(const QueryResult busy, connection.Query(absl::StrCat("SELECT count(*)", kFencedBackends),
+                                                               FencedBackendsOf(ended, new_epoch)));
   return static_cast<int>(busy.integer(0, 0));
 }
 
-// Until no backend of the claim does anything, or the deadline (of the process clock).
-absl::Status WaitUntilGone(Connection& connection, const FenceClaim& claim, absl::Time deadline) {
-  if (claim.token.empty()) return absl::OkStatus();
+// Until no backend of an earlier claim does anything, or the deadline (of the process clock).
+absl::Status WaitUntilGone(Connection& connection, const FenceClaim& ended, std::int64_t new_epoch, absl::Time deadline) {
+  if (ended.token.empty()) return absl::OkStatus();
   // A cancel is lost on a backend that is between two statements, so it is repeated; what ignores it for long is
   // terminated.
   constexpr int kRoundsBetweenCancels = 20;
   constexpr int kRoundsBeforeTerminating = 60;
   for (int round = 0;; ++round) {
     if (round % kRoundsBetweenCancels == 0) {
-      MD_RETURN_IF_ERROR(StopBackends(connection, claim, round >= kRoundsBeforeTerminating).status());
+      MD_RETURN_IF_ERROR(StopBackends(connection, ended, new_epoch, round >= kRoundsBeforeTerminating).status());
     }
-    MD_ASSIGN_OR_RETURN(const int busy, BusyBackends(connection, claim));
+    MD_ASSIGN_OR_RETURN(const int busy, BusyBackends(connection, ended, new_epoch));
     if (busy == 0) return absl::OkStatus();
     if (Clock::Real().Now() >= deadline) {
       return DatabaseError("", absl::StrCat(busy,
@@ -96,8 +108,8 @@ absl::Status RunStepIn(Connection& connection, const FenceClaim& claim, const st
                       connection.Query("SELECT FROM migration_control.step AS s WHERE s.migration = $1 AND s.name = $2",
                                        {claim.migration, step}));
   if (recorded.rows() > 0) return LockClaim(connection, claim, /*refuse_frozen=*/false);
-  MD_ASSIGN_OR_RETURN(const FenceClaim now, ReadClaim(connection, claim.migration));
-  if (now.epoch != claim.epoch || now.token != claim.token) return LockClaim(connection, claim, true);
+  // Not begun for nothing: it may take long, and hold locks.
+  MD_RETURN_IF_ERROR(CheckClaim(connection, claim));
   constexpr char kTransactionId[] = "SELECT pg_catalog.pg_current_xact_id()";
   MD_ASSIGN_OR_RETURN(const QueryResult before, connection.Query(kTransactionId, {}));
   MD_RETURN_IF_ERROR(connection.Query(sql, Parameters{}).status());
@@ -249,6 +261,15 @@ absl::StatusOr<Checkpoint> PostgresTarget::TakeOver(const TakeOverRequest& reque
   return std::move(taken.checkpoint);
 }
 
+absl::StatusOr<Checkpoint> PostgresTarget::Reset(const FenceClaim& claim, Forgetting what) {
+  Checkpoint checkpoint;
+  MD_RETURN_IF_ERROR(Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
+    MD_ASSIGN_OR_RETURN(checkpoint, ResetIn(connection, claim, what));
+    return absl::OkStatus();
+  }));
+  return checkpoint;
+}
+
 absl::Status PostgresTarget::RecordTable(const FenceClaim& claim, std::int64_t table_oid,
                                          const std::string& column_digest) {
   return Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
@@ -337,9 +358,9 @@ absl::StatusOr<QuiesceResult> PostgresTarget::Revoke(const TakeOverRequest& requ
     if (status.ok()) break;
     if (SqlStateOf(status) != "55P03" || Clock::Real().Now() >= deadline) return status;
     MD_ASSIGN_OR_RETURN(const FenceClaim holder, ReadClaim(*connection, request.migration));
-    if (!holder.token.empty()) MD_RETURN_IF_ERROR(StopBackends(*connection, holder, /*terminate=*/true).status());
+    if (!holder.token.empty()) MD_RETURN_IF_ERROR(StopBackends(*connection, holder, holder.epoch, /*terminate=*/true).status());
   }
-  MD_RETURN_IF_ERROR(WaitUntilGone(*connection, taken.previous, deadline));
+  MD_RETURN_IF_ERROR(WaitUntilGone(*connection, taken.previous, taken.checkpoint.claim.epoch, deadline));
   QuiesceResult result;
   result.checkpoint = std::move(taken.checkpoint);
   MD_ASSIGN_OR_RETURN(result.quiesced_at, TargetNow(*connection));

@@ -42,6 +42,7 @@ class PostgresTarget : public Target {
                               const std::string& search_path) override;
   absl::StatusOr<bool> AskBoolean(const std::string& sql, const std::string& search_path) override;
   absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) override;
+  absl::StatusOr<Checkpoint> Reset(const FenceClaim& claim, Forgetting what) override;
   absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) override;
   absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) override;
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,

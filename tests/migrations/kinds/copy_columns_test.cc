@@ -32,7 +32,7 @@ TEST(CopyColumnsPlan, IsExactlyThis) {
       plan.prepare,
       ElementsAre("CREATE OR REPLACE FUNCTION migration_control.\"copy_backfill\"() RETURNS trigger LANGUAGE plpgsql "
                   "SET search_path = "
-                  "\"pg_catalog\", \"public\", \"pg_temp\" AS $migrationd$\n"
+                  "\"public\", \"pg_temp\" AS $migrationd$\n"
                   "#variable_conflict use_column\n"
                   "DECLARE\n"
                   "  migrationd_fill boolean;\n"

@@ -36,7 +36,7 @@ TEST(SqlBatchPlan, ForABigintKeyIsExactlyThis) {
   EXPECT_TRUE(plan.has_where);
   EXPECT_THAT(plan.parameter_types, ElementsAre("text"));
   EXPECT_THAT(plan.parameter_values, ElementsAre("new"));
-  EXPECT_EQ(plan.search_path, R"("pg_catalog", "public", "pg_temp")");
+  EXPECT_EQ(plan.search_path, R"("public", "pg_temp")");
 
   const std::string range = R"("b"."id" > $1::bigint AND "b"."id" <= $2::bigint)";
   const std::string first = R"("b"."id" >= $1::bigint AND "b"."id" <= $2::bigint)";
@@ -187,7 +187,7 @@ TEST(Plan, TheSearchPathIsQuotedAndHasTheTemporarySchemaLast) {
   const auto definition =
       ParseDefinition("sql_batch: {table: t, statement: 'DELETE FROM t WHERE {{batch}}'}\n").definition;
   MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan, MakePlan(definition, facts, context));
-  EXPECT_EQ(plan.search_path, R"("pg_catalog", "Odd", "public", "a""b", "pg_temp")");
+  EXPECT_EQ(plan.search_path, R"("Odd", "public", "a""b", "pg_temp")");
 }
 
 TEST(Plan, KindsThatAreNotServedAreUnimplemented) {

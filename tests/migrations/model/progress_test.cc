@@ -199,7 +199,9 @@ TEST(HintLine, NamesTheCommandThatAPersonWouldGive) {
   migration.hold.kind = HoldKind::kNeedsStart;
   EXPECT_EQ(HintLine(migration), "migrationctl start main/backfill");
   migration.hold.kind = HoldKind::kFrozen;
-  EXPECT_THAT(HintLine(migration), HasSubstr("unfreeze"));
+  EXPECT_THAT(HintLine(migration), HasSubstr("migrationctl unfreeze"));
+  migration.hold.reason = "frozen: db team looks";
+  EXPECT_THAT(HintLine(migration), HasSubstr("SELECT migration_control.unfreeze()"));
   migration.state = State::kCompleted;
   EXPECT_EQ(HintLine(migration), "");
   migration.regressed_rows = 1;
@@ -218,9 +220,17 @@ TEST(HintLine, KnowsARemedyForEveryHalt) {
   EXPECT_THAT(hint(kHaltForeignControl), HasSubstr("retry main/backfill --from adopt"));
   EXPECT_THAT(hint(kHaltWhereNotSatisfied), HasSubstr("migrationctl cancel main/backfill"));
   for (const char* code :
-       {kHaltAttemptsExhausted, kHaltStatementRefused, kHaltVerifyInflow, kHaltSchemaChanged, kHaltPreflightFailed}) {
+       {kHaltAttemptsExhausted, kHaltStatementRefused, kHaltVerifyInflow, kHaltSchemaChanged}) {
     EXPECT_THAT(hint(code), ::testing::EndsWith("migrationctl retry main/backfill")) << code;
   }
+}
+
+TEST(HintLine, SaysWhatToDoAboutAWrongDefinition) {
+  Migration halted = Running();
+  halted.state = State::kHalted;
+  halted.halt = Halt{kHaltPreflightFailed, "", kNow};
+  EXPECT_THAT(HintLine(halted), HasSubstr("migrationctl retry main/backfill"));
+  EXPECT_THAT(HintLine(halted), HasSubstr("another name"));
 }
 
 TEST(IntegerKeyFraction, IsThePartOfTheRangeThatIsDone) {

@@ -237,33 +237,48 @@ TEST(Retry, FromStartWithoutWhereMustBeAcknowledged) {
   }
 }
 
-TEST(Retry, ContinueKeepsWhatAnEarlierRetryAskedForAndNobodyHasDone) {
+// From halt, with what an earlier Retry asked for and nobody has begun, to what the next owner does: when nothing is said, and for CONTINUE.
+TEST(Retry, KeepsWhatAnEarlierRetryAskedFor) {
   struct Case {
     RestartFrom pending;
     std::string halt;
-    RestartFrom kept;
+    RestartFrom unspecified;
+    RestartFrom explicitly;
   };
-  for (const Case& c : {Case{RestartFrom::kStart, kHaltStatementRefused, RestartFrom::kStart},
-                        Case{RestartFrom::kStart, kHaltSchemaChanged, RestartFrom::kStart},
-                        Case{RestartFrom::kAdopt, kHaltStatementRefused, RestartFrom::kAdopt},
-                        Case{RestartFrom::kAdopt, kHaltSchemaChanged, RestartFrom::kAdopt},
-                        Case{RestartFrom::kNewSchema, kHaltAttemptsExhausted, RestartFrom::kNewSchema},
-                        Case{RestartFrom::kNewSchema, kHaltRowsLeft, RestartFrom::kNewSchema},
-                        Case{RestartFrom::kRecheck, kHaltAttemptsExhausted, RestartFrom::kRecheck},
-                        Case{RestartFrom::kRecheck, kHaltSchemaChanged, RestartFrom::kNewSchema},
-                        Case{RestartFrom::kContinue, kHaltRowsLeft, RestartFrom::kRecheck},
-                        Case{RestartFrom::kContinue, kHaltAttemptsExhausted, RestartFrom::kContinue}}) {
+  using enum RestartFrom;
+  for (const Case& c : {Case{kStart, kHaltStatementRefused, kStart, kContinue},
+                        Case{kStart, kHaltSchemaChanged, kStart, kNewSchema},
+                        Case{kAdopt, kHaltStatementRefused, kAdopt, kAdopt},
+                        Case{kAdopt, kHaltSchemaChanged, kAdopt, kAdopt},
+                        Case{kNewSchema, kHaltAttemptsExhausted, kNewSchema, kNewSchema},
+                        Case{kNewSchema, kHaltRowsLeft, kNewSchema, kNewSchema},
+                        Case{kRecheck, kHaltAttemptsExhausted, kRecheck, kRecheck},
+                        Case{kRecheck, kHaltSchemaChanged, kNewSchema, kNewSchema},
+                        Case{kContinue, kHaltRowsLeft, kRecheck, kRecheck},
+                        Case{kContinue, kHaltAttemptsExhausted, kContinue, kContinue}}) {
     Migration halted = HaltedWith(c.halt);
     halted.restart_from = c.pending;
-    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, RetryMigration(halted, kAnna, kNow, {}));
-    EXPECT_EQ(effect.after.restart_from, c.kept) << c.halt;
+    halted.fence = c.pending == kStart ? FenceState::kCreating : FenceState::kCreated;
+    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, RetryMigration(halted, kAnna, kNow, {.acknowledge_repeat = true}));
+    EXPECT_EQ(effect.after.restart_from, c.unspecified) << c.halt;
+    EXPECT_EQ(effect.after.fence, halted.fence);
+    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect explicitly, RetryMigration(halted, kAnna, kNow, {.from = kContinue}));
+    EXPECT_EQ(explicitly.after.restart_from, c.explicitly) << c.halt;
+    EXPECT_EQ(explicitly.after.fence, FenceState::kCreated) << "a checkpoint that is lost must not be made anew";
 
     Migration cancelled = In(State::kCancelled);
     cancelled.restart_from = c.pending;
-    const RestartFrom of_cancelled = c.pending == RestartFrom::kContinue ? RestartFrom::kRecheck : c.pending;
-    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect again, RetryMigration(cancelled, kAnna, kNow, {}));
+    const RestartFrom of_cancelled = c.pending == kContinue ? kRecheck : c.pending;
+    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect again, RetryMigration(cancelled, kAnna, kNow, {.acknowledge_repeat = true}));
     EXPECT_EQ(again.after.restart_from, of_cancelled);
   }
+}
+
+TEST(Retry, OfAFromStartThatWasNotBegunMustBeAcknowledgedToo) {
+  Migration halted = HaltedWith(kHaltStatementRefused);
+  halted.restart_from = RestartFrom::kStart;
+  ExpectRefused(RetryMigration(halted, kAnna, kNow, {}), "takes it back");
+  MD_EXPECT_OK(RetryMigration(halted, kAnna, kNow, {.has_where = true}));
 }
 
 TEST(Retry, CannotContinueFromACheckpointThatIsGoneOrForeign) {
@@ -283,8 +298,7 @@ TEST(Retry, AdoptsOnlyWhatIsForeign) {
 
 TEST(Accept, CompletesAMigrationWithRowsLeft) {
   Migration left = HaltedWith(kHaltRowsLeft);
-  left.progress.unchanged_rows = 12;
-  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(left, kAnna, kNow, /*clean_up=*/true));
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(left, kAnna, kNow, 12, /*clean_up=*/true));
   ExpectTransition(effect, "HALTED", "COMPLETED", kAnna.reason);
   EXPECT_EQ(effect.after.accepted_rows, 12);
   EXPECT_TRUE(effect.after.cleanup_requested);
@@ -294,10 +308,10 @@ TEST(Accept, CompletesAMigrationWithRowsLeft) {
 }
 
 TEST(Accept, IsForRowsLeftOnlyAndOnceIsEnough) {
-  ExpectRefused(AcceptRows(In(State::kHalted), kAnna, kNow, false), "ROWS_LEFT");
+  ExpectRefused(AcceptRows(In(State::kHalted), kAnna, kNow, 12, false), "ROWS_LEFT");
   Migration completed = In(State::kCompleted);
   completed.accepted_rows = 12;
-  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(completed, kAnna, kNow, /*clean_up=*/true));
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(completed, kAnna, kNow, 15, /*clean_up=*/true));
   EXPECT_FALSE(effect.changed);
   EXPECT_FALSE(effect.after.cleanup_requested);
   EXPECT_EQ(effect.after.accepted_rows, 12);
@@ -337,14 +351,25 @@ TEST(Cleanup, IsAskedForOnce) {
 
 TEST(Delete, IsPossibleWhenTheMigrationIsOver) {
   for (const State state : {State::kCompleted, State::kCancelled}) {
-    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, DeleteMigration(In(state), kAnna, kNow));
+    MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, DeleteMigration(In(state), kAnna, kNow, false));
     EXPECT_TRUE(effect.changed);
     EXPECT_EQ(effect.event_to, "DELETED");
   }
   for (const State state :
        {State::kPending, State::kRunning, State::kPausing, State::kPaused, State::kHalted, State::kCancelling}) {
-    ExpectRefused(DeleteMigration(In(state), kAnna, kNow), std::string(StateName(state)));
+    ExpectRefused(DeleteMigration(In(state), kAnna, kNow, false), std::string(StateName(state)));
   }
+}
+
+TEST(Delete, WaitsForACleanup) {
+  Migration cancelled = In(State::kCancelled);
+  cancelled.fence = FenceState::kCreated;
+  ExpectRefused(DeleteMigration(cancelled, kAnna, kNow, /*leaves_objects=*/true), "Cleanup");
+  cancelled.cleaned_up = true;
+  MD_EXPECT_OK(DeleteMigration(cancelled, kAnna, kNow, /*leaves_objects=*/true));
+  cancelled.cleaned_up = false;
+  cancelled.fence = FenceState::kNone;
+  MD_EXPECT_OK(DeleteMigration(cancelled, kAnna, kNow, /*leaves_objects=*/true));
 }
 
 TEST(SetBatchSizeVerb, PinsTheSizesWithAuthorAndEnd) {

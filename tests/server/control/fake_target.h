@@ -111,6 +111,11 @@ class FakeTarget final : public Target {
 
   // Not for what stands above.
   absl::StatusOr<bool> AskBoolean(const std::string&, const std::string&) override { return Unexpected("AskBoolean"); }
+  absl::StatusOr<Checkpoint> Reset(const FenceClaim& claim, Forgetting) override {
+    Checkpoint checkpoint;
+    checkpoint.claim = claim;
+    return checkpoint;
+  }
   absl::Status RecordTable(const FenceClaim&, std::int64_t, const std::string&) override {
     return Unexpected("RecordTable");
   }

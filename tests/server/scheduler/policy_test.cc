@@ -338,6 +338,16 @@ TEST_F(PolicyTest, ClaimsForCleanupOnlyWhenAskedAndNotDone) {
   EXPECT_THAT(Decided(), IsEmpty());
 }
 
+TEST_F(PolicyTest, BeginsNoCleanupWhileFrozenAndReleasesTheOneUnderWay) {
+  StoredMigration& a = Add("a", State::kCompleted);
+  a.migration.cleanup_requested = true;
+  freezes_.push_back({"", "ann", "incident 7", kNow, std::nullopt});
+  EXPECT_THAT(Decided(), IsEmpty());
+  Own(a);
+  runs_[1].purpose = MigrationRun::Purpose::kCleanup;
+  EXPECT_EQ(About("a").directive, Directive::kRelease);
+}
+
 TEST_F(PolicyTest, LeavesACleanupThatFailedAloneForAsLongAsItsOwnerAsked) {
   StoredMigration& a = Add("a", State::kCompleted);
   a.migration.cleanup_requested = true;

@@ -1,5 +1,6 @@
 // What was over and goes on: nothing of its end is left behind.
 #include "absl/strings/str_cat.h"
+#include "migrations/model/failure.h"
 #include "tests/server/scheduler/scheduler_world.h"
 #include "tests/support/status_matchers.h"
 
@@ -111,6 +112,47 @@ TEST_F(Retrying, AfterHalfACleanupFinishesItBeforeItPreparesAgain) {
   EXPECT_TRUE(world_.EachRow(1));
 }
 
+TEST_F(Retrying, AfterACleanupThatCannotBeFinishedSaysWhichStatementItIs) {
+  std::atomic<bool> refuse = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return refuse && call == "RunStep" ? DatabaseError("42704", "index i does not exist") : absl::OkStatus();
+  };
+  world_.database->after = [&](const std::string& call, const std::stop_token&) {
+    if (call == "RunStep" && Times(world_.database->StepsRun(), "cleanup/0") > 0) refuse = true;
+    return absl::OkStatus();
+  };
+  world_.Add("count", EveryRowYaml("cleanup: {statements: [SELECT 1, DROP INDEX i]}\n"));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("RunSubBatch") > 2; }));
+  MD_ASSERT_OK(world_.controller.Cancel("count", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kCancelled));
+  MD_ASSERT_OK(world_.controller.Cleanup("count", ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return refuse && world_.scheduler.run_count() == 0; }));
+  MD_ASSERT_OK(world_.controller.Retry("count", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  EXPECT_THAT(world_.Get("count").halt->message, HasSubstr("cleanup/"));
+}
+
+TEST_F(Retrying, FromTheStartThatNeverBeganIsCleanedUpLikeAnyOther) {
+  std::atomic<bool> refuse = false;
+  std::atomic<bool> away = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    if (refuse && call == "RunSubBatch") return DatabaseError("42703", "no such column");
+    return away && call == "Open" ? absl::UnavailableError("no route to host") : absl::OkStatus();
+  };
+  world_.Add("copy", kCopyYaml);
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("RunSubBatch") > 2; }));
+  refuse = true;
+  ASSERT_TRUE(world_.Reaches("copy", State::kHalted));
+  away = true;
+  MD_ASSERT_OK(world_.controller.Retry("copy", RestartFrom::kStart, false, ByAlice()));
+  MD_ASSERT_OK(world_.controller.Cancel("copy", ByAlice()));
+  ASSERT_TRUE(world_.Reaches("copy", State::kCancelled));
+  away = false;
+  MD_ASSERT_OK(world_.controller.Cleanup("copy", ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.Get("copy").cleaned_up; }));
+  EXPECT_EQ(Times(world_.database->StepsRun(), "cleanup/0"), 1) << "the trigger is still there";
+}
+
 TEST_F(Retrying, OfATargetThatWasAwayBeginsWithTheDefinitionThatIsThenInForce) {
   std::atomic<bool> away = true;
   world_.database->before = [&](const std::string& call, const std::stop_token&) {
@@ -178,9 +220,61 @@ TEST_F(Retrying, FromTheStartThatIsRefusedBeforeItBeganStillBeginsAtTheStart) {
   MD_ASSERT_OK(world_.controller.Retry("count", RestartFrom::kStart, /*acknowledge_repeat=*/true, ByAlice()));
   ASSERT_TRUE(world_.Reaches("count", State::kHalted));
   refuse_plan = false;
-  MD_ASSERT_OK(world_.controller.Retry("count", RestartFrom::kContinue, false, ByAlice()));
+  MD_ASSERT_OK(world_.controller.Retry("count", std::nullopt, /*acknowledge_repeat=*/true, ByAlice()));
   ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
   EXPECT_EQ(world_.database->Times()[0], 2) << "it went on from the cursor";
+}
+
+// An owner that sleeps while it opens, and wakes up when another one has done everything.
+class RetryingBesideAZombie : public Retrying {
+ protected:
+  // The first takeover from now on happens after another process brought the migration to `state`.
+  void SleepBeforeTheTakeOver(const std::string& name, State state) {
+    world_.database->before = [this, name, state](const std::string& call, const std::stop_token&) {
+      if (call != "TakeOver" || slept_.exchange(true)) return absl::OkStatus();
+      EXPECT_TRUE(world_.OtherProcessBrings(name, state));
+      awake_ = true;
+      return absl::OkStatus();
+    };
+  }
+  // The sleeper has seen that it lost its claim.
+  bool ZombieIsGone() {
+    return world_.PumpUntil([&] {
+      if (!awake_) return false;  // until then the hook's thread has the other scheduler
+      world_.other_scheduler.RunOnce();
+      return world_.scheduler.run_count() == 0 && world_.other_scheduler.run_count() == 0;
+    });
+  }
+  std::atomic<bool> slept_ = false;
+  std::atomic<bool> awake_ = false;
+};
+
+TEST_F(RetryingBesideAZombie, FromTheStartKeepsWhatAnotherOwnerHasDone) {
+  std::atomic<bool> refuse = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return refuse && call == "RunSubBatch" ? DatabaseError("42703", "no such column") : absl::OkStatus();
+  };
+  world_.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Times()[0] == 1; }));
+  refuse = true;
+  ASSERT_TRUE(world_.Reaches("count", State::kHalted));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
+  SleepBeforeTheTakeOver("count", State::kCompleted);
+  MD_ASSERT_OK(world_.controller.Retry("count", RestartFrom::kStart, /*acknowledge_repeat=*/true, ByAlice()));
+  ASSERT_TRUE(ZombieIsGone());
+  EXPECT_EQ(world_.StateOf("count"), State::kCompleted);
+  EXPECT_TRUE(world_.database->Completed("count")) << "is_completed() is false although it is COMPLETED";
+  EXPECT_EQ(world_.database->Times()[0], 2);
+  EXPECT_EQ(world_.database->Times()[999], 1);
+}
+
+TEST_F(RetryingBesideAZombie, OfRowsLeftKeepsWhatAnotherOwnerFound) {
+  HaltWithRowsLeft("fill");
+  SleepBeforeTheTakeOver("fill", State::kHalted);
+  MD_ASSERT_OK(world_.controller.Retry("fill", RestartFrom::kContinue, false, ByAlice()));
+  ASSERT_TRUE(ZombieIsGone());
+  EXPECT_EQ(world_.HaltOf("fill"), kHaltRowsLeft);
+  EXPECT_EQ(world_.database->RowsLeft("fill"), 1) << "what the other owner wrote down is gone";
 }
 
 TEST_F(Retrying, ThatComesWhileAnEarlierOwnerOpensKeepsItsMeaning) {

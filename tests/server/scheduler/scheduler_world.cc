@@ -21,11 +21,13 @@ T Must(absl::StatusOr<T> value) {
   std::abort();
 }
 
-SchedulerOptions Options() {
+constexpr absl::Duration kLease = absl::Hours(24);
+
+SchedulerOptions Options(const std::string& owner) {
   SchedulerOptions options;
-  options.owner = "test:1:1";
+  options.owner = owner;
   // The clocks run away from each other, and nobody renews.
-  options.lease_ttl = absl::Hours(24);
+  options.lease_ttl = kLease;
   return options;
 }
 
@@ -45,7 +47,8 @@ std::string WhereYaml(const std::string& extra) {
 SchedulerWorld::SchedulerWorld(int rows)
     : database(std::make_shared<InMemoryDatabase>(rows)),
       targets{{"main", std::make_shared<InMemoryTarget>("main", database)}},
-      scheduler(Options(), store, heartbeat_store, targets, board, workers, steps, clock),
+      scheduler(Options("test:1:1"), store, heartbeat_store, targets, board, workers, steps, clock),
+      other_scheduler(Options("test:2:2"), store, heartbeat_store, targets, other_board, workers, steps, clock),
       controller(ControllerOptions(), store, board, targets, scheduler, clock),
       elsewhere(ControllerOptions(), store, board, targets, no_signal, clock) {
   scheduler.RunOnce();
@@ -84,6 +87,20 @@ bool SchedulerWorld::PumpUntil(const std::function<bool()>& done) {
     clock.Advance(kTick);
     store.Advance(kTick);
     absl::SleepFor(absl::Microseconds(200));  // for the threads that run steps
+  }
+  return false;
+}
+
+bool SchedulerWorld::OtherProcessBrings(const std::string& name, State state) {
+  // By the database's clock only: this process was asleep, and its own clock has not moved.
+  store.Advance(2 * kLease);
+  const absl::Time end = absl::Now() + kPatience;
+  while (absl::Now() < end) {
+    other_scheduler.RunOnce();
+    if (StateOf(name) == state) return true;
+    clock.Advance(kTick);
+    store.Advance(kTick);
+    absl::SleepFor(absl::Microseconds(200));
   }
   return false;
 }

@@ -59,6 +59,9 @@ struct SchedulerWorld {
   int RoundsAtOnce(int rounds);
   // Whether, once everything that was due in the next second has been looked at, it still asks for rounds at once: a busy loop.
   bool Spins();
+  // What another process does when all claims of this one have run out: rounds of its scheduler until the migration is in `state`. May be
+  // called from a hook, while this process believes that it still owns everything. False when that takes too long.
+  bool OtherProcessBrings(const std::string& name, State state);
   // Every row was done exactly so often.
   bool EachRow(int times);
 
@@ -74,6 +77,8 @@ struct SchedulerWorld {
   WorkerPool workers{4};
   WorkerPool steps{4};
   Scheduler scheduler;
+  Board other_board;
+  Scheduler other_scheduler;
   Controller controller;
   // What another process calls, which has no way to the scheduler of this one.
   NoSignal no_signal;

@@ -47,6 +47,29 @@ class StoppingWithAnOrphan : public ::testing::Test {
     ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->HasOrphan(); }));
   }
 
+  // Both lanes are in a sub-batch; the one is lost sight of, and the other is refused before anything else happens. `then` answers all
+  // other calls.
+  void LoseOneLaneWhileTheOtherIsRefused(std::function<absl::Status(const std::string&)> then) {
+    world_.database->before = [this, then = std::move(then)](const std::string& call, const std::stop_token&) {
+      if (call != "RunSubBatch") return then(call);
+      switch (++arrived_) {
+        case 1:
+          both_in_.WaitForNotification();
+          return absl::OkStatus();
+        case 2:
+          world_.database->OrphanNextSubBatch();
+          both_in_.Notify();
+          EXPECT_TRUE(WaitUntil([this] { return world_.database->HasOrphan(); }));
+          return DatabaseError("42703", "no such column");
+        default: return absl::OkStatus();
+      }
+    };
+    world_.Add("count", EveryRowYaml("", /*lanes=*/2));
+    ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->HasOrphan(); }));
+  }
+
+  std::atomic<int> arrived_ = 0;
+  absl::Notification both_in_;
   SchedulerWorld world_{1000};
 };
 
@@ -69,14 +92,7 @@ TEST_F(StoppingWithAnOrphan, ACancelFencesItFirst) {
 }
 
 TEST_F(StoppingWithAnOrphan, AHaltFencesItFirst) {
-  // The other lane is refused while this one's commit is unknown.
-  std::atomic<bool> refuse = false;
-  world_.database->before = [&](const std::string& call, const std::stop_token&) {
-    if (call == "RunSubBatch" && refuse && world_.database->HasOrphan()) return DatabaseError("42703", "no such column");
-    return absl::OkStatus();
-  };
-  refuse = true;
-  MakeOrphan(EveryRowYaml("", /*lanes=*/2));
+  LoseOneLaneWhileTheOtherIsRefused([](const std::string&) { return absl::OkStatus(); });
   ASSERT_TRUE(world_.Reaches("count", State::kHalted));
   EXPECT_EQ(world_.HaltOf("count"), kHaltStatementRefused);
   EXPECT_FALSE(world_.database->LetOrphanCommit());
@@ -102,15 +118,10 @@ TEST_F(StoppingWithAnOrphan, ARefusalBeforeTheFenceIsTakenAnewFencesItFirst) {
 }
 
 TEST_F(StoppingWithAnOrphan, AHaltWaitsForATargetThatCannotBeFenced) {
-  std::atomic<bool> away = false;
-  world_.database->before = [&](const std::string& call, const std::stop_token&) {
-    if (call == "RunSubBatch" && world_.database->HasOrphan()) {
-      away = true;
-      return DatabaseError("42703", "no such column");
-    }
+  std::atomic<bool> away = true;
+  LoseOneLaneWhileTheOtherIsRefused([&](const std::string& call) {
     return call == "Revoke" && away ? DatabaseError("", "no route to host") : absl::OkStatus();
-  };
-  MakeOrphan(EveryRowYaml("", /*lanes=*/2));
+  });
   ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("Revoke") > 3; }));
   EXPECT_EQ(world_.StateOf("count"), State::kRunning) << "what is not known to have ended may still commit";
   EXPECT_FALSE(world_.Spins());
@@ -280,6 +291,69 @@ InMemoryDatabase::Hook WaitsForeverIn(const std::string& what, absl::Notificatio
   };
 }
 
+// A run that was to stop and goes on after all: what was stopped then must not be taken for stopped later.
+class StoppingAndGoingOn : public ::testing::Test {
+ protected:
+  // Pauses while a sub-batch is in flight, and resumes before it ends.
+  void PauseAndResumeWhileASubBatchIsInFlight() {
+    world_.Add("fill", WhereYaml());
+    ASSERT_TRUE(world_.PumpUntil([&] { return held_.HasBeenNotified(); }));
+    MD_ASSERT_OK(world_.controller.Pause("fill", std::nullopt, kPlain, ByAlice()));
+    world_.RoundsAtOnce(3);
+    world_.store.Advance(absl::Seconds(1));
+    MD_ASSERT_OK(world_.controller.Resume("fill", ByAlice()));
+    world_.RoundsAtOnce(3);
+    release_.Notify();
+  }
+
+  // Waits in the first sub-batch; afterwards what `then` says.
+  void Hook(std::function<absl::Status(const std::string&)> then) {
+    world_.database->before = [this, then = std::move(then)](const std::string& call, const std::stop_token&) {
+      if (call == "RunSubBatch" && !held_.HasBeenNotified()) {
+        held_.Notify();
+        release_.WaitForNotification();
+        return absl::OkStatus();
+      }
+      return then(call);
+    };
+  }
+
+  absl::Notification held_;
+  absl::Notification release_;
+  SchedulerWorld world_{1000};
+};
+
+TEST_F(StoppingAndGoingOn, TheEndOfAPassThatWasFencedIsOpenedAnew) {
+  std::atomic<bool> fenced = false;
+  Hook([&](const std::string& call) {
+    // The pass that follows EXECUTE.
+    const bool second_pass = call == "BeginPass" && world_.database->Calls("BeginPass") > 1;
+    return second_pass && !fenced.exchange(true) ? DatabaseError(kSqlStateFenced, "fenced") : absl::OkStatus();
+  });
+  PauseAndResumeWhileASubBatchIsInFlight();
+  const int before = world_.database->Calls("TakeOver");
+  ASSERT_TRUE(world_.Reaches("fill", State::kCompleted));
+  EXPECT_TRUE(fenced);
+  EXPECT_GT(world_.database->Calls("TakeOver"), before);
+}
+
+TEST_F(StoppingAndGoingOn, TheEndOfAPassOnATargetThatIsAwayIsTriedAgainWithABackOff) {
+  std::atomic<bool> away = true;
+  Hook([&](const std::string& call) {
+    const bool second_pass = call == "BeginPass" && world_.database->Calls("BeginPass") > 1;
+    return second_pass && away ? DatabaseError("", "no route to host") : absl::OkStatus();
+  });
+  PauseAndResumeWhileASubBatchIsInFlight();
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("BeginPass") > 2; }));
+  ASSERT_TRUE(world_.PumpUntil([&] { return !world_.Spins(); }));
+  const int asked = world_.database->Calls("BeginPass");
+  world_.RoundsAtOnce(200);
+  EXPECT_LE(world_.database->Calls("BeginPass"), asked + 1) << "it does not wait before it asks again";
+  EXPECT_EQ(world_.Get("fill").state, State::kRunning);
+  away = false;
+  ASSERT_TRUE(world_.Reaches("fill", State::kCompleted));
+}
+
 TEST(Stopping, TheServiceDoesNotWaitForASubBatchThatDoesNotEnd) {
   absl::Notification begun;
   SchedulerWorld world;
@@ -310,8 +384,9 @@ TEST(Stopping, APlainPauseEndsAStepThatTakesADay) {
   ASSERT_TRUE(world.PumpUntil([&] { return begun.HasBeenNotified(); }));
   MD_ASSERT_OK(world.controller.Pause("count", std::nullopt, kPlain, ByAlice()));
   ASSERT_TRUE(world.Reaches("count", State::kPaused));
-  EXPECT_EQ(world.Get("count").progress.attempts, 0) << "being told to stop is no failure";
-  EXPECT_FALSE(world.Get("count").progress.last_error.has_value());
+  // The counters are recorded after the state.
+  ASSERT_TRUE(world.PumpUntil([&] { return world.scheduler.run_count() == 0; }));
+  EXPECT_FALSE(world.Get("count").progress.last_error.has_value()) << "being told to stop is no failure";
 
   wait = false;
   MD_ASSERT_OK(world.controller.Resume("count", ByAlice()));

@@ -256,3 +256,4 @@ INSERT INTO migration_control.schema_version (version, oldest_program) VALUES (1
 -- When a DBA runs this, the role of migrationd needs, besides its rights on the tables that it migrates:
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA migration_control TO migrationd_role;
 --   GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA migration_control TO migrationd_role;
+--   GRANT CREATE ON SCHEMA migration_control TO migrationd_role;                 -- for copy_columns: its trigger function
