@@ -52,10 +52,11 @@ TEST(Spinning, NotWhileALaneIsWaitedForBeforeEverythingIsOpenedAnew) {
   absl::Notification waiting;
   absl::Notification release;
   std::atomic<bool> lost = false;
+  std::atomic<bool> first_is_in = false;
   SchedulerWorld world(1000);
   world.database->before = [&](const std::string& call, const std::stop_token&) {
     if (call != "RunSubBatch") return absl::OkStatus();
-    if (!waiting.HasBeenNotified()) {
+    if (!first_is_in.exchange(true)) {
       waiting.Notify();
       release.WaitForNotification();
       return absl::OkStatus();

@@ -1,4 +1,6 @@
 // Whatever stops a migration: nothing commits after it was answered, and the answer comes soon.
+#include <mutex>
+
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "migrations/model/failure.h"
@@ -281,9 +283,10 @@ TEST(Stopping, DoesNotWaitForTheBackOffOfAFailedStep) {
 
 // Waits for ever, as a statement on a database that does not answer.
 InMemoryDatabase::Hook WaitsForeverIn(const std::string& what, absl::Notification& begun) {
-  return [what, &begun](const std::string& call, const std::stop_token& stop) {
+  const auto first = std::make_shared<std::once_flag>();
+  return [what, &begun, first](const std::string& call, const std::stop_token& stop) {
     if (call != what) return absl::OkStatus();
-    if (!begun.HasBeenNotified()) begun.Notify();
+    std::call_once(*first, [&] { begun.Notify(); });
     absl::Notification stopped;
     const std::stop_callback wake(stop, [&] { stopped.Notify(); });
     stopped.WaitForNotification();
