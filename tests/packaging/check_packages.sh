@@ -31,8 +31,14 @@ open() {
 holds() {  # holds FILE...
   local file
   for file in "$@"; do
-    # shellcheck disable=SC2086
-    compgen -G "$tree/$file" >/dev/null || wrong "$package holds no $file"
+    [[ -e "$tree/$file" ]] || wrong "$package holds no $file"
+  done
+}
+
+holds_below() {  # holds_below FOLDER FILE...: there, or in the folder of the architecture
+  local file
+  for file in "${@:2}"; do
+    [[ -n "$(find "$tree/$1" -path "*/$file")" ]] || wrong "$package holds no $file below $1"
   done
 }
 
@@ -75,8 +81,8 @@ bash -n "$tree/usr/share/bash-completion/completions/migrationctl" || wrong "the
 open libmigrationcontrol-dev
 holds usr/include/migrationcontrol/client.h usr/include/migrationcontrol/v1/migration_control.pb.h \
   usr/include/migrationcontrol/v1/migration_control.grpc.pb.h usr/include/migrationcontrol/v1/migration.pb.h \
-  libmigrationcontrol.a pkgconfig/migrationcontrol.pc cmake/migrationcontrol/migrationcontrol-config.cmake \
   usr/share/migrationcontrol/proto/migrationcontrol/v1/{definition,migration,migration_control}.proto
+holds_below usr/lib libmigrationcontrol.a pkgconfig/migrationcontrol.pc cmake/migrationcontrol/migrationcontrol-config.cmake
 nothing_else 'usr/include/migrationcontrol/|usr/lib/.*migrationcontrol|usr/share/migrationcontrol/proto/'
 depends 'libgrpc\+\+-dev' libprotobuf-dev libabsl-dev protobuf-compiler-grpc
 # Debugging information would be nine tenths of it, and name the folder it was compiled in.
