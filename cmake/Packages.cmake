@@ -2,6 +2,8 @@
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME migrationd)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+# Each has its own; this would stand before it.
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "")
 set(CPACK_PACKAGE_CONTACT "migrationd maintainers <maintainers@migrationd.invalid>" CACHE STRING "Maintainer of the packages")
 # Where they are installed is not where this build would be.
 set(CPACK_SET_DESTDIR ON)
@@ -27,9 +29,9 @@ set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 set(CPACK_DEBIAN_DAEMON_PACKAGE_NAME migrationd)
 set(CPACK_DEBIAN_DAEMON_PACKAGE_SECTION database)
 set(CPACK_DEBIAN_DAEMON_DESCRIPTION "service that runs long data migrations in live PostgreSQL databases
- Backfills and column copies in small transactions, at a pace that the database
- can bear, each row exactly once, under the control of operators.
- The service is installed disabled; /etc/migrationd/migrationd.yaml configures it.")
+Backfills and column copies in small transactions, at a pace that the database
+can bear, each row exactly once, under the control of operators.
+The service is installed disabled; /etc/migrationd/migrationd.yaml configures it.")
 # systemd-sysusers makes the user it runs as.
 set(CPACK_DEBIAN_DAEMON_PACKAGE_DEPENDS "systemd | systemd-standalone-sysusers | systemd-sysusers")
 set(CPACK_DEBIAN_DAEMON_PACKAGE_RECOMMENDS migrationctl)
@@ -39,8 +41,8 @@ set(CPACK_DEBIAN_DAEMON_PACKAGE_CONTROL_EXTRA ${service}/conffiles ${service}/po
 set(CPACK_DEBIAN_CLI_PACKAGE_NAME migrationctl)
 set(CPACK_DEBIAN_CLI_PACKAGE_SECTION database)
 set(CPACK_DEBIAN_CLI_DESCRIPTION "command line of migrationd
- Lists, watches, pauses, resumes, retries and resizes data migrations, and checks
- their definitions.")
+Lists, watches, pauses, resumes, retries and resizes data migrations, and checks
+their definitions.")
 
 # The generated headers belong to the Protobuf they were generated with. libgrpc-dev's CMake files look for the plugins of
 # protobuf-compiler-grpc, which it does not depend on.
@@ -53,7 +55,7 @@ set(CPACK_DEBIAN_DEV_PACKAGE_SHLIBDEPS OFF)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS
   "libgrpc++-dev, libprotobuf-dev (>= ${protobuf_series}), libprotobuf-dev (<< ${protobuf_next}~), libabsl-dev, protobuf-compiler-grpc")
 set(CPACK_DEBIAN_DEV_DESCRIPTION "client library of migrationd
- Asks for data migrations and for their completion. Static library, headers,
- CMake and pkg-config files, and the proto files for other languages.")
+Asks for data migrations and for their completion. Static library, headers,
+CMake and pkg-config files, and the proto files for other languages.")
 
 include(CPack)

@@ -12,7 +12,7 @@ wrong() {
   status=1
 }
 
-# open NAME: the one package of that name, unpacked.
+# open NAME SUMMARY: the one package of that name, unpacked.
 open() {
   local found=("$folder/$1"_*.deb)
   if [[ ${#found[@]} != 1 || ! -e "${found[0]}" ]]; then
@@ -22,6 +22,7 @@ open() {
   package=$1 deb=${found[0]} tree=$work/$1
   dpkg-deb --raw-extract "$deb" "$tree"
   [[ "$(dpkg-deb --field "$deb" Package)" == "$1" ]] || wrong "$1 calls itself $(dpkg-deb --field "$deb" Package)"
+  [[ "$(dpkg-deb --field "$deb" Description | head -n 1)" == "$2" ]] || wrong "$1 says: $(dpkg-deb --field "$deb" Description)"
   # Everything is root's, and nobody else's to write.
   local loose
   loose=$(dpkg-deb --contents "$deb" | awk '$2 != "root/root" || $1 ~ /^-?.{7}w|^.{5}w|^-..[sS]/' || true)
@@ -56,7 +57,7 @@ nothing_else() {  # nothing_else PATTERN: no file outside it
   [[ -z "$others" ]] || wrong "$package should not hold:"$'\n'"$others"
 }
 
-open migrationd
+open migrationd 'service that runs long data migrations in live PostgreSQL databases'
 holds usr/bin/migrationd lib/systemd/system/migrationd.service etc/migrationd/migrationd.yaml usr/lib/sysusers.d/migrationd.conf
 nothing_else 'usr/bin/migrationd$|lib/systemd/system/migrationd\.service$|etc/migrationd/migrationd\.yaml$|usr/lib/sysusers\.d/migrationd\.conf$'
 depends libc6 'libgrpc\+\+[0-9.]+(t64)?' 'libprotobuf[0-9]+(t64)?' 'libpqxx-[0-9.]+(t64)?' libpq5 'libssl[0-9.]+(t64)?' systemd systemd-sysusers
@@ -69,7 +70,7 @@ done
 "$tree/usr/bin/migrationd" --version | grep -F "$(dpkg-deb --field "$deb" Version | cut -d - -f 1)" >/dev/null ||
   wrong "the version of the package is not that of the program"
 
-open migrationctl
+open migrationctl 'command line of migrationd'
 holds usr/bin/migrationctl usr/share/bash-completion/completions/migrationctl usr/share/zsh/vendor-completions/_migrationctl \
   usr/share/fish/vendor_completions.d/migrationctl.fish
 nothing_else 'usr/bin/migrationctl$|usr/share/(bash-completion|zsh|fish)/'
@@ -78,7 +79,7 @@ depends libc6 'libgrpc\+\+[0-9.]+(t64)?' 'libprotobuf[0-9]+(t64)?'
 grep -F set-batch-size "$tree/usr/share/bash-completion/completions/migrationctl" >/dev/null || wrong "the completion knows no set-batch-size"
 bash -n "$tree/usr/share/bash-completion/completions/migrationctl" || wrong "the completion for bash does not parse"
 
-open libmigrationcontrol-dev
+open libmigrationcontrol-dev 'client library of migrationd'
 holds usr/include/migrationcontrol/client.h usr/include/migrationcontrol/v1/migration_control.pb.h \
   usr/include/migrationcontrol/v1/migration_control.grpc.pb.h usr/include/migrationcontrol/v1/migration.pb.h \
   usr/share/migrationcontrol/proto/migrationcontrol/v1/{definition,migration,migration_control}.proto
