@@ -3,6 +3,7 @@
 # scripts/image builds both, where there is no registry too, runs them once, and lists what is in them. By hand:
 #   docker build --tag migrationd .
 #   docker build --tag migrationd:dev --target dev .
+# Tried with podman 4.3 and buildah 1.28 on amd64; nothing in it is theirs.
 # No HEALTHCHECK: Kubernetes asks grpc.health.v1 itself.
 
 FROM debian:bookworm-slim AS build
@@ -45,7 +46,8 @@ RUN mkdir -p /etc/postgresql-common/createcluster.d /usr/share/man/man1 /usr/sha
   && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log \
   && install -d -o 65532 -g 65532 -m 0750 /var/lib/migrationd /var/lib/migrationd/dev
 USER 65532:65532
-# Callers come from outside the container, where they would only be viewers. Publish the port on loopback: docker run -p 127.0.0.1:50051:50051
+# Callers come from outside the container, where they would only be viewers. Publish the port on loopback:
+# docker run -p 127.0.0.1:50051:50051
 ENV MIGRATIOND_ANONYMOUS_ROLE=admin
 ENTRYPOINT ["/usr/bin/migrationd", "--dev=/var/lib/migrationd/dev", "--listen=0.0.0.0:50051"]
 ARG VERSION=unknown

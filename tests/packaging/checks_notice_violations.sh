@@ -22,14 +22,15 @@ expect_failure() {
 }
 
 unit=server/service/migrationd.service
-for change in '/^NoNewPrivileges=/d' '/^MemoryDenyWriteExecute=/d' 's/^(ProtectSystem=).*/\1full/' 's/^(CapabilityBoundingSet=)/\1CAP_NET_ADMIN/' \
-  's/^(SystemCallFilter=@system-service)/#\1/' 's/^(RestrictAddressFamilies=.*)/\1 AF_PACKET/' 's/^(TimeoutStopSec=).*/\110s/' \
+for change in '/^NoNewPrivileges=/d' '/^MemoryDenyWriteExecute=/d' 's/^(ProtectSystem=).*/\1full/' \
+  's/^(CapabilityBoundingSet=)/\1CAP_NET_ADMIN/' 's/^(SystemCallFilter=@system-service)/#\1/' 's/^(RestrictAddressFamilies=.*)/\1 AF_PACKET/' 's/^(TimeoutStopSec=).*/\110s/' \
   's/^RestartPreventExitStatus=78/RestartPreventExitStatus=1/' '/^User=/d'; do
   expect_failure $unit "$change" "$here/check_unit.sh" "$tree/migrationd.service"
 done
 
 yaml=server/service/migrationd.yaml
-for change in 's/^#default_start:/#default_begin:/' 's/^#(control_url_file)/\1/' 's/url_file: (.etc.migrationd.main)/urlfile: \1/' 's/MANUAL$/LATER/'; do
+for change in 's/^#default_start:/#default_begin:/' 's/^#(control_url_file)/\1/' 's/url_file: (.etc.migrationd.main)/urlfile: \1/' \
+  's/MANUAL$/LATER/'; do
   expect_failure $yaml "$change" "$here/check_configuration.sh" "$migrationd" "$tree/migrationd.yaml"
 done
 
@@ -40,7 +41,8 @@ while IFS= read -r kept; do
 done < <(sed -n 's/^!//p' "$root/.dockerignore")
 cp "$root/Dockerfile" "$tree/"
 "$here/check_dockerfile.sh" "$tree" || status=1
-for change in '$aHEALTHCHECK CMD true' '0,/^USER 65532:65532$/s//USER migrationd/' 's/^FROM debian:bookworm-slim AS runtime/FROM debian:latest AS runtime/' \
+for change in '$aHEALTHCHECK CMD true' '0,/^USER 65532:65532$/s//USER migrationd/' \
+  's/^FROM debian:bookworm-slim AS runtime/FROM debian:latest AS runtime/' \
   's/ --strip / /' 's/org.opencontainers.image.revision/revision/' 's/-DMIGRATIOND_HARDENED=ON //' 's/ libpq5 / libpq5 libpq-dev /' \
   's/^ENTRYPOINT \["\/usr\/bin\/migrationd"\]/ENTRYPOINT \/usr\/bin\/migrationd/' '0,/rm -rf .var.lib.apt.lists.*/s///'; do
   expect_failure Dockerfile "$change" "$here/check_dockerfile.sh" "$tree"
