@@ -47,5 +47,9 @@ for change in '$aHEALTHCHECK CMD true' '0,/^USER 65532:65532$/s//USER migrationd
   's/^ENTRYPOINT \["\/usr\/bin\/migrationd"\]/ENTRYPOINT \/usr\/bin\/migrationd/' '0,/rm -rf .var.lib.apt.lists.*/s///'; do
   expect_failure Dockerfile "$change" "$here/check_dockerfile.sh" "$tree"
 done
+# Only where the packages are the Dockerfile's.
+if "$here/check_runtime_packages.sh" "$root/Dockerfile" "$migrationd" >/dev/null; then
+  expect_failure Dockerfile 's/ libpqxx-6.4 / /' "$here/check_runtime_packages.sh" "$tree/Dockerfile" "$migrationd"
+fi
 
 exit "$status"
