@@ -9,9 +9,10 @@ status=0
 installed=" $(sed -n '/ AS runtime$/,/rm -rf/p' "$dockerfile" | tr -s '\\\n' ' ') "
 # What the sanitizers need is not shipped.
 libraries=$(objdump --private-headers "${@:2}" | awk '$1 == "NEEDED" && $2 !~ /^lib(asan|ubsan|tsan)\./ {print $2}' | sort -u)
+# Awk reads to the end throughout: who writes into a pipe that is closed early fails, now and then.
 for library in $libraries; do
-  path=$(ldconfig -p | awk -v name="$library" '$1 == name {print $NF; exit}')
-  package=$(dpkg-query --search "*/$library" | awk -v path="$path" -F ': ' '$2 == path || "/usr" $2 == path || $2 == "/usr" path {print $1; exit}')
+  path=$(ldconfig -p | awk -v name="$library" '$1 == name && !n++ {print $NF}')
+  package=$(dpkg-query --search "*/$library" | awk -v path="$path" -F ': ' '($2 == path || "/usr" $2 == path || $2 == "/usr" path) && !n++ {print $1}')
   package=${package%%:*}
   case "$package" in
     libc6 | libgcc-s1) continue ;;  # every Debian has them
