@@ -1,6 +1,7 @@
-# Installs the development component below WORK, builds the consumer with find_package and again with pkg-config, and runs both.
+# A user of the client library: unpacks the package libmigrationcontrol-dev of the folder PACKAGES below WORK, builds the consumer with
+# find_package and again with pkg-config, and runs both. Nothing is installed.
 file(REMOVE_RECURSE ${WORK})
-set(prefix ${WORK}/prefix)
+file(MAKE_DIRECTORY ${WORK})
 set(flags "")
 if(SANITIZE)
   set(flags -fsanitize=${SANITIZE})
@@ -22,14 +23,26 @@ function(expect_unavailable program)
   endif()
 endfunction()
 
-run(${CMAKE_COMMAND} --install ${BUILD} --component development --prefix ${prefix})
+file(GLOB package ${PACKAGES}/libmigrationcontrol-dev_*.deb)
+run(dpkg-deb --extract ${package} ${WORK}/root)
+set(prefix ${WORK}/root/usr)
 run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/build -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CXX_COMPILER=${COMPILER}
     -DCMAKE_CXX_FLAGS=${flags})
+# Not one that happens to be installed.
+file(STRINGS ${WORK}/build/CMakeCache.txt found REGEX "^migrationcontrol_DIR:")
+if(NOT found MATCHES "=${prefix}/")
+  message(FATAL_ERROR "found another library: ${found}")
+endif()
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 expect_unavailable(${WORK}/build/consumer)
 
 set(ENV{PKG_CONFIG_PATH} ${prefix}/${LIBDIR}/pkgconfig)
+run(pkg-config --variable=libdir migrationcontrol)
+if(NOT output MATCHES "^${prefix}/")
+  message(FATAL_ERROR "pkg-config found another library: ${output}")
+endif()
 run(pkg-config --cflags --libs migrationcontrol)
 separate_arguments(pkg_flags UNIX_COMMAND "${output}")
 run(${COMPILER} -std=c++17 ${flags} ${SOURCE}/main.cc -o ${WORK}/consumer ${pkg_flags})
 expect_unavailable(${WORK}/consumer)
+file(REMOVE_RECURSE ${WORK})
