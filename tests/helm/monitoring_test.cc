@@ -237,6 +237,7 @@ TEST_F(DashboardTest, HasVariablesForSourceJobAndInstance) {
     ASSERT_TRUE(std::regex_match(query, match, kLabelValues)) << query;
     EXPECT_THAT(Known(), Contains(match[1].str()));
     EXPECT_EQ(match[3], name);
+    EXPECT_EQ(variable["definition"], query);
   }
   EXPECT_EQ(variables["job"]["allValue"], ".+");
   EXPECT_EQ(variables["instance"]["allValue"], ".+");
