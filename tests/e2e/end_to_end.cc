@@ -1,14 +1,10 @@
 #include "tests/e2e/end_to_end.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
 #include <iostream>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 
 namespace migrationd {
 
@@ -22,22 +18,6 @@ constexpr absl::Duration kStatusInterval = absl::Milliseconds(20);
 
 std::string MigrationdProgram() { return MIGRATIOND_PROGRAM; }
 std::string MigrationctlProgram() { return MIGRATIONCTL_PROGRAM; }
-
-std::string FindGrpcurl() {
-  if (access(GRPCURL_BUILT, X_OK) == 0) return GRPCURL_BUILT;
-  const char* path = std::getenv("PATH");
-  const std::vector<std::string> folders = absl::StrSplit(path == nullptr ? "" : path, ':');
-  for (const std::string& folder : folders) {
-    const std::string file = folder + "/grpcurl";
-    if (access(file.c_str(), X_OK) == 0) return file;
-  }
-  return "";
-}
-
-bool ToolsAreRequired() {
-  const char* required = std::getenv("REQUIRE_TOOLS");
-  return required != nullptr && std::string(required) == "1";
-}
 
 std::string PaceYaml(const TestPace& pace) {
   return absl::StrFormat(

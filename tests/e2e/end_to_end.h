@@ -18,6 +18,7 @@
 #include "tests/support/server_fixture.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_postgres.h"
+#include "tests/support/tools.h"
 #include "tests/support/wait_until.h"
 
 namespace migrationd {
@@ -117,10 +118,5 @@ class EndToEnd : public ::testing::Test {
   std::unique_ptr<ServerFixture> server_;
   std::unique_ptr<Sql> target_;
 };
-
-// grpcurl, from build/tools or PATH; empty when there is none.
-std::string FindGrpcurl();
-// True when the environment says that a missing tool is a failure.
-bool ToolsAreRequired();
 
 }  // namespace migrationd

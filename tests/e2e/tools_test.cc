@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 class GrpcurlTest : public EndToEnd {
  protected:
   void SetUp() override {
-    grpcurl_ = FindGrpcurl();
+    grpcurl_ = FindTool("grpcurl");
     if (grpcurl_.empty() && ToolsAreRequired())
       FAIL() << "grpcurl is neither in build/tools nor in PATH, and REQUIRE_TOOLS=1";
     if (grpcurl_.empty()) GTEST_SKIP() << "grpcurl is neither in build/tools nor in PATH";

@@ -1,0 +1,77 @@
+// NOTES.txt. `helm template` renders it and shows it not, `helm install` shows it and wants a cluster: so a copy of the chart has it in a ConfigMap.
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "tests/helm/chart.h"
+
+namespace migrationd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class NotesTest : public ChartTest {
+ protected:
+  void SetUp() override {
+    ChartTest::SetUp();
+    copy_ = folder() + "/chart";
+    std::filesystem::copy(ChartFolder(), copy_, std::filesystem::copy_options::recursive);
+    std::ofstream(copy_ + "/templates/_notes.tpl")
+        << "{{ define \"notes\" }}" << ReadFile(ChartFolder() + "/templates/NOTES.txt") << "{{ end }}\n";
+    std::ofstream(copy_ + "/templates/notes.yaml")
+        << "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata:\n  text: |-\n{{ include \"notes\" . | trim | indent 4 }}\n";
+  }
+  std::string Notes(const std::string& values) {
+    return Text(Render(RenderOptions{.values = values, .folder = copy_}).Get("ConfigMap", "notes"), "data.text");
+  }
+
+ private:
+  std::string copy_;
+};
+
+constexpr char kList[] = " localhost:50051 migrationcontrol.v1.MigrationControl/List\n";
+
+TEST_F(NotesTest, HaveTheGrpcurlLineForWhatWasInstalled) {
+  EXPECT_THAT(Notes(""), HasSubstr(absl::StrCat("\n  grpcurl -plaintext", kList)));
+  EXPECT_THAT(Notes("service: {port: 443}"), HasSubstr("kubectl -n infra port-forward svc/migrationd 50051:443 &\n"));
+  const std::string tls = Notes("tls: {enabled: true, existingSecret: certificate}");
+  EXPECT_THAT(tls, HasSubstr("get secret certificate -o jsonpath='{.data.ca\\.crt}' | base64 -d > ca.crt\n"));
+  EXPECT_THAT(tls, HasSubstr(absl::StrCat("\n  grpcurl -cacert ca.crt -authority migrationd.infra.svc", kList)));
+  EXPECT_THAT(Notes("tls: {enabled: true, clientCa: true}"),
+              HasSubstr(absl::StrCat("-authority migrationd.infra.svc -cert client.crt -key client.key", kList)));
+  EXPECT_THAT(Notes("auth: {anonymousRole: none, tokens: {enabled: true}}"),
+              HasSubstr(absl::StrCat("grpcurl -plaintext -H \"authorization: Bearer $TOKEN\"", kList)));
+}
+
+TEST_F(NotesTest, SayWhichSecretsThePodsWaitFor) {
+  const std::string notes = Notes("targets: [main, billing]\ntls: {enabled: true}");
+  EXPECT_THAT(notes, HasSubstr("create secret generic migrationd "));
+  for (const char* key : {"--from-literal=control-url='", "--from-literal=target-main='", "--from-literal=target-billing='"})
+    EXPECT_THAT(notes, HasSubstr(key));
+  EXPECT_THAT(notes, HasSubstr("The pods wait for the Secret migrationd-tls"));
+  const std::string existing = Notes("existingSecret: databases");
+  EXPECT_THAT(existing, HasSubstr("The Secret databases must hold the keys control-url, target-main.\n"));
+  EXPECT_THAT(existing, Not(HasSubstr("create secret")));
+}
+
+TEST_F(NotesTest, WarnOfWhatIsTooOpenAndOfWhatIsShut) {
+  EXPECT_THAT(Notes(""), HasSubstr("NOBODY MAY START OR STOP ANYTHING YET"));
+  EXPECT_THAT(Notes("auth: {tokens: {enabled: true}}"), HasSubstr("TOKENS TRAVEL IN THE CLEAR"));
+  const std::string safe = Notes("auth: {anonymousRole: none, tokens: {enabled: true}}\ntls: {enabled: true}");
+  for (const char* warning : {"NOBODY MAY", "IN THE CLEAR", "WHOEVER", "TRYING OUT"}) EXPECT_THAT(safe, Not(HasSubstr(warning)));
+  EXPECT_THAT(Notes("auth: {anonymousRole: operator}"), HasSubstr("WHOEVER REACHES THE SERVICE MAY CONTROL MIGRATIONS"));
+  EXPECT_THAT(Notes("devPostgres: {enabled: true}"), HasSubstr("FOR TRYING OUT ONLY"));
+}
+
+TEST_F(NotesTest, FitEverySetOfValues) {
+  for (const ValuesCase& values : Matrix()) {
+    const std::string notes = Notes(values.values);
+    EXPECT_THAT(notes, HasSubstr("grpcurl")) << values.name;
+    EXPECT_THAT(notes, Not(HasSubstr("\n\n\n"))) << values.name << "\n" << notes;
+    EXPECT_THAT(notes, Not(HasSubstr("<no value>"))) << values.name;
+  }
+}
+
+}  // namespace
+}  // namespace migrationd
