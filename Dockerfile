@@ -23,7 +23,7 @@ RUN for component in server cli; do DESTDIR=/install cmake --install build/relea
 FROM debian:bookworm-slim AS runtime
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends ca-certificates libabsl20220623 libfmt9 libgrpc++1.51 libgrpc29 libpq5 libpqxx-6.4 \
-    libprotobuf32 libspdlog1.10 libssl3 libstdc++6 libyaml-cpp0.7 \
+    libcivetweb1 libprometheus-cpp-core1.0 libprotobuf32 libspdlog1.10 libssl3 libstdc++6 libyaml-cpp0.7 \
   && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log
 # PostgreSQL's programs want their user to have a name.
 RUN groupadd --gid 65532 migrationd \

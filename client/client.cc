@@ -1,5 +1,9 @@
 #include "migrationcontrol/client.h"
 
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
 #include "client/client_impl.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -10,6 +14,21 @@ namespace {
 
 using Stub = v1::MigrationControl::StubInterface;
 
+// Empty for no file; what cannot be read is no certificate, and the connection says so.
+std::string Pem(const std::string& file) {
+  if (file.empty()) return "";
+  std::ifstream in(file, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return in ? text.str() : absl::StrCat("(", file, " cannot be read)");
+}
+
+std::shared_ptr<grpc::ChannelCredentials> Transport(const ClientOptions& options) {
+  const bool encrypted = options.tls || !options.ca_file.empty() || !options.certificate_file.empty() || !options.key_file.empty();
+  if (!encrypted) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials({Pem(options.ca_file), Pem(options.key_file), Pem(options.certificate_file)});
+}
+
 std::unique_ptr<Stub> Connect(const ClientOptions& options) {
   grpc::ChannelArguments arguments;
   // gRPC's own pause between connection attempts (1 s, growing to 2 min) would make retries fail without having tried.
@@ -17,7 +36,7 @@ std::unique_ptr<Stub> Connect(const ClientOptions& options) {
                    static_cast<int>(absl::ToInt64Milliseconds(options.initial_backoff)));
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, static_cast<int>(absl::ToInt64Milliseconds(options.max_backoff)));
   return v1::MigrationControl::NewStub(
-      grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments));
+      grpc::CreateCustomChannel(options.address, Transport(options), arguments));
 }
 
 template <typename Request>

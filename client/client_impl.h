@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -19,6 +21,16 @@ namespace migrationcontrol {
 // For a gRPC deadline. Far deadlines, infinite ones among them, are cut to a year: they must fit the system clock.
 inline void SetDeadline(grpc::ClientContext& context, absl::Time deadline) {
   context.set_deadline(absl::ToChronoTime(std::min(deadline, absl::Now() + absl::Hours(24 * 365))));
+}
+
+// Adds the bearer token, if there is a file for one. UNAUTHENTICATED when it cannot be read.
+inline absl::Status ShowToken(const ClientOptions& options, grpc::ClientContext& context) {
+  if (options.token_file.empty()) return absl::OkStatus();
+  std::ifstream in(options.token_file);
+  std::string token;
+  if (!(in >> token)) return absl::UnauthenticatedError("no token can be read from " + options.token_file);
+  context.AddMetadata("authorization", "Bearer " + token);
+  return absl::OkStatus();
 }
 
 class Client::Impl {
@@ -40,6 +52,8 @@ class Client::Impl {
     for (int attempt = 1;; ++attempt) {
       grpc::ClientContext context;
       SetDeadline(context, deadline);
+      const absl::Status shown = ShowToken(options_, context);
+      if (!shown.ok()) return shown;
       Response response;
       const absl::Status status = ToAbslStatus((stub_.get()->*method)(&context, request, &response));
       if (status.ok()) return response;

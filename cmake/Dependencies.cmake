@@ -16,6 +16,10 @@ pkg_check_modules(libpq REQUIRED IMPORTED_TARGET libpq)
 # openssl: SHA-256 of definitions.
 find_package(OpenSSL REQUIRED)
 
+# Metrics and the HTTP server that shows them.
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(civetweb CONFIG REQUIRED)
+
 # yaml-cpp 0.7 exports `yaml-cpp`, 0.8 `yaml-cpp::yaml-cpp`.
 if(NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp INTERFACE IMPORTED)

@@ -21,7 +21,7 @@ Clock& Clock::Real() {
   return clock;
 }
 
-absl::Time WallTimeForLogs() {
+absl::Time WallTime() {
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
   return absl::TimeFromTimespec(now);

@@ -18,7 +18,7 @@ class Clock {
   static Clock& Real();
 };
 
-// The machine's wall clock, for the time of a log line only: nothing is decided by it.
-absl::Time WallTimeForLogs();
+// The machine's wall clock: for log lines, and for what is dated by it (certificates). Nothing of a migration is decided by it.
+absl::Time WallTime();
 
 }  // namespace migrationd

@@ -10,8 +10,10 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <iterator>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -22,9 +24,18 @@
 #include "server/control/controller.h"
 #include "server/dev/private_postgres.h"
 #include "server/execution/worker_pool.h"
+#include "server/observability/admin_server.h"
+#include "server/observability/board_metrics.h"
 #include "server/observability/log.h"
+#include "server/observability/metric_families.h"
+#include "server/observability/metrics.h"
+#include "server/observability/process_metrics.h"
+#include "server/observability/service_metrics.h"
 #include "server/options/options.h"
+#include "server/rpc/credential_file.h"
+#include "server/rpc/reloader.h"
 #include "server/rpc/server.h"
+#include "server/rpc/server_certificates.h"
 #include "server/scheduler/board.h"
 #include "server/scheduler/scheduler.h"
 #include "server/stop_deadline.h"
@@ -131,16 +142,85 @@ int Upgrade(const Options& options) {
   return 0;
 }
 
-// Waits for SIGTERM or SIGINT, which every thread has blocked.
-void AwaitSignal(const sigset_t& signals) {
-  int signal = 0;
-  while (sigwait(&signals, &signal) != 0) {
+// Waits for SIGTERM or SIGINT, which every thread has blocked. Meanwhile SIGUSR1 logs everything, and SIGUSR2 what was configured.
+void AwaitSignal(const sigset_t& signals, LogLevel configured) {
+  while (true) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0) continue;
+    if (signal == SIGUSR1 || signal == SIGUSR2) {
+      SetLogLevel(signal == SIGUSR1 ? LogLevel::kDebug : configured);
+      Log(LogLevel::kInfo, "log_level_changed", {{"signal", signal == SIGUSR1 ? "SIGUSR1" : "SIGUSR2"}});
+      continue;
+    }
+    Log(LogLevel::kInfo, "stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"}});
+    return;
   }
-  Log(LogLevel::kInfo, "stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"}});
+}
+
+// Who callers are: certificate and credentials, read again when they change.
+struct Identities {
+  std::shared_ptr<ServerCertificates> certificates;  // null: plain text
+  std::unique_ptr<CredentialFile> credentials;       // null: nobody is known
+  std::vector<std::function<void()>> refresh;
+};
+
+absl::StatusOr<Identities> ReadIdentities(const Options& options) {
+  Identities identities;
+  if (!options.tls_certificate.empty()) {
+    MD_ASSIGN_OR_RETURN(identities.certificates,
+                        ServerCertificates::Open({options.tls_certificate, options.tls_key, options.tls_client_ca}));
+    identities.refresh.emplace_back([certificates = identities.certificates] { certificates->Refresh(); });
+  }
+  if (!options.credentials.empty()) {
+    MD_ASSIGN_OR_RETURN(identities.credentials, CredentialFile::Open(options.credentials));
+    identities.refresh.emplace_back([credentials = identities.credentials.get()] { credentials->Refresh(); });
+  }
+  return identities;
+}
+
+// What an operator should know who did not mean it.
+void WarnOfOpenDoors(const Options& options) {
+  if (IsLoopback(options.listen) || !options.tls_certificate.empty()) return;
+  Log(LogLevel::kWarning, "plaintext",
+      {{"listen", options.listen}, {"why", "connections are neither encrypted nor authenticated; see --tls-cert"}});
+  if (!options.credentials.empty()) {
+    Log(LogLevel::kWarning, "tokens_in_plaintext", {{"why", "whoever can read the network can read the tokens of callers; see --tls-cert"}});
+  }
+}
+
+// Everything that GET /metrics shows.
+std::vector<prometheus::MetricFamily> CollectMetrics(const Metrics& metrics, const Board& board, const RpcServer& server,
+                                                     const Identities& identities, Clock& clock) {
+  std::vector<prometheus::MetricFamily> families = metrics.Collect();
+  const auto add = [&](std::vector<prometheus::MetricFamily> more) {
+    families.insert(families.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  };
+  add(BoardMetrics(*board.Get(), clock.Now()));
+  CertificateFacts certificate;
+  if (identities.certificates != nullptr) {
+    certificate = {identities.certificates->Get()->not_after, identities.certificates->reloads(), identities.certificates->refusals()};
+  }
+  add(ServiceMetrics(MIGRATIOND_VERSION, static_cast<int>(server.watch_count()), certificate));
+  add(ProcessMetrics());
+  return families;
+}
+
+AdminPages PagesOf(const Metrics& metrics, const Board& board, const RpcServer& server, const Identities& identities, Clock& clock) {
+  AdminPages pages;
+  pages.metrics = [&] { return CollectMetrics(metrics, board, server, identities, clock); };
+  pages.healthy = [] { return absl::OkStatus(); };
+  pages.ready = [&board]() -> absl::Status {
+    const auto snapshot = board.Get();
+    if (!snapshot->loaded) return absl::UnavailableError(absl::StrCat("the control store has not been read yet. ", snapshot->store_error));
+    if (!snapshot->store_reachable) return absl::UnavailableError(absl::StrCat("the control store cannot be reached: ", snapshot->store_error));
+    return absl::OkStatus();
+  };
+  return pages;
 }
 
 absl::Status Serve(Options options, const sigset_t& signals) {
   const std::string identity = ProcessIdentity();
+  MD_ASSIGN_OR_RETURN(const Identities identities, ReadIdentities(options));
   MD_ASSIGN_OR_RETURN(const auto dev_postgres, StartDevPostgres(options));
   // Over before that PostgreSQL is stopped, which takes its time. When it fires, that PostgreSQL stays behind; the next start in the
   // same folder takes care of it.
@@ -150,6 +230,7 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   const TargetMap targets = MakeTargets(options);
   Clock& clock = Clock::Real();
   Board board;
+  Metrics metrics;
   WorkerPool workers(options.workers);
   WorkerPool steps(PolicyLimits().runs);
 
@@ -159,7 +240,7 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   scheduler_options.limits.per_target = options.max_running_per_target;
   for (const auto& [name, target] : options.targets) scheduler_options.target_search_path[name] = target.search_path;
   scheduler_options.prepare_store = [&store, upgrade = options.auto_upgrade] { return upgrade ? store->Upgrade() : store->CheckSchema(); };
-  Scheduler scheduler(std::move(scheduler_options), *store, *heartbeat_store, targets, board, workers, steps, clock);
+  Scheduler scheduler(std::move(scheduler_options), *store, *heartbeat_store, targets, board, workers, steps, metrics, clock);
 
   ControllerOptions controller_options;
   controller_options.allow_inline_definitions = options.allow_inline_definitions;
@@ -170,16 +251,22 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   RpcServerOptions rpc_options;
   rpc_options.listen = options.listen;
   rpc_options.anonymous_role = options.anonymous_role;
-  RpcServer server(rpc_options, controller, board, clock);
+  rpc_options.certificates = identities.certificates;
+  rpc_options.credentials = identities.credentials.get();
+  RpcServer server(rpc_options, controller, board, metrics, clock);
   MD_RETURN_IF_ERROR(server.Start());
-  if (!IsLoopback(options.listen)) {
-    Log(LogLevel::kWarning, "plaintext", {{"listen", options.listen}, {"why", "connections are neither encrypted nor authenticated"}});
+  std::unique_ptr<AdminServer> admin;
+  if (!options.http_listen.empty()) {
+    MD_ASSIGN_OR_RETURN(admin, AdminServer::Start(options.http_listen, PagesOf(metrics, board, server, identities, clock)));
   }
+  const Reloader reloader(identities.refresh);
+  WarnOfOpenDoors(options);
   scheduler.Start();
   catalog.Start();
-  Log(LogLevel::kInfo, "serving", {{"listen", options.listen}, {"identity", identity}});
+  Log(LogLevel::kInfo, "serving", {{"listen", options.listen}, {"http_listen", options.http_listen}, {"identity", identity},
+                                   {"tls", options.tls_certificate.empty() ? "no" : options.tls_client_ca.empty() ? "yes" : "mutual"}});
 
-  AwaitSignal(signals);
+  AwaitSignal(signals, options.log_level);
   stop_deadline.emplace(kStopLimit);
   catalog.Stop();
   server.Shutdown(kRpcDrain);
@@ -194,6 +281,8 @@ int Main(int argc, char** argv) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGUSR1);
+  sigaddset(&signals, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 

@@ -14,6 +14,14 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
       ->envname("MIGRATIONCTL_SERVER")
       ->capture_default_str()
       ->type_name("HOST:PORT");
+  const auto file = [&app](const char* flag, std::string& value, const char* variable, const char* help) {
+    app.add_option(flag, value, help)->envname(variable)->type_name("FILE");
+  };
+  app.add_flag("--tls", options.tls, "Encrypt the connection, and trust the system's authorities");
+  file("--ca", options.ca_file, "MIGRATIONCTL_CA", "Encrypt the connection, and trust these authorities (PEM)");
+  file("--cert", options.certificate_file, "MIGRATIONCTL_CERT", "Client certificate to show (PEM), with --key");
+  file("--key", options.key_file, "MIGRATIONCTL_KEY", "Its key (PEM)");
+  file("--token-file", options.token_file, "MIGRATIONCTL_TOKEN_FILE", "File with the bearer token to show");
   const std::map<std::string, OutputFormat> formats = {{"table", OutputFormat::kTable},
                                                        {"wide", OutputFormat::kWide},
                                                        {"json", OutputFormat::kJson},

@@ -12,6 +12,11 @@ migrationcontrol::Client& Session::Connect(std::optional<absl::Duration> timeout
   if (client_ == nullptr) {
     migrationcontrol::ClientOptions options;
     options.address = options_.server;
+    options.tls = options_.tls;
+    options.ca_file = options_.ca_file;
+    options.certificate_file = options_.certificate_file;
+    options.key_file = options_.key_file;
+    options.token_file = options_.token_file;
     if (timeout.has_value()) options.timeout = *timeout;
     client_ = std::make_unique<migrationcontrol::Client>(options);
   }

@@ -22,6 +22,11 @@ namespace v1 = migrationcontrol::v1;
 
 struct GlobalOptions {
   std::string server = "127.0.0.1:50051";
+  bool tls = false;
+  std::string ca_file;
+  std::string certificate_file;
+  std::string key_file;
+  std::string token_file;
   OutputFormat output = OutputFormat::kTable;
   std::string target;
   std::map<std::string, std::string> labels;

@@ -40,6 +40,22 @@ FailureClass ClassifyFailure(std::string_view sqlstate) {
   return FailureClass::kAttempt;
 }
 
+std::string_view FailureClassName(FailureClass failure) {
+  switch (failure) {
+    case FailureClass::kRetryNow: return "RETRY_NOW";
+    case FailureClass::kRetrySmaller: return "RETRY_SMALLER";
+    case FailureClass::kBackOff: return "BACK_OFF";
+    case FailureClass::kBadRows: return "BAD_ROWS";
+    case FailureClass::kHalt: return "HALT";
+    case FailureClass::kAttempt: return "ATTEMPT";
+    case FailureClass::kFenced: return "FENCED";
+    case FailureClass::kWhereNotSatisfied: return "WHERE_NOT_SATISFIED";
+    case FailureClass::kFrozen: return "FROZEN";
+    case FailureClass::kSchemaChanged: return "SCHEMA_CHANGED";
+  }
+  return "";
+}
+
 absl::Status DatabaseError(std::string_view sqlstate, std::string_view message) {
   absl::Status status(CodeOf(ClassifyFailure(sqlstate)), std::string(message));
   status.SetPayload(kSqlStateUrl, absl::Cord(std::string(sqlstate)));

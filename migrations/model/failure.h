@@ -32,6 +32,9 @@ enum class FailureClass {
 // `sqlstate` is five characters, or empty for a connection that broke.
 FailureClass ClassifyFailure(std::string_view sqlstate);
 
+// "RETRY_NOW" ..., for metrics.
+std::string_view FailureClassName(FailureClass failure);
+
 // The status with that SQLSTATE attached. Code: UNAVAILABLE for kBackOff, ABORTED for kRetryNow and kFenced, FAILED_PRECONDITION
 // otherwise. `message` must hold no row values.
 absl::Status DatabaseError(std::string_view sqlstate, std::string_view message);

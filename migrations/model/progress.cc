@@ -225,6 +225,14 @@ std::string_view EtaStateName(EtaState state) {
   return "";
 }
 
+Outlook OutlookOf(const Migration& migration, const ProgressView& view, std::optional<absl::Time> deadline, absl::Time now) {
+  if (!deadline.has_value()) return Outlook::kNone;
+  if (migration.finished_at.value_or(now) > *deadline) return Outlook::kMissed;
+  if (migration.state == State::kCompleted) return Outlook::kOnTrack;
+  if (!view.eta.has_value()) return Outlook::kUnknown;
+  return *view.eta <= *deadline ? Outlook::kOnTrack : Outlook::kAtRisk;
+}
+
 ProgressView ViewProgress(const Migration& migration, absl::Time now) {
   ProgressView view;
   MeasureFraction(migration.progress, view);

@@ -21,6 +21,10 @@ struct ProgressView {
   EtaState eta_state = EtaState::kUnknown;
 };
 
+// Whether the deadline will be met. kUnknown: there is one, and no estimate yet.
+enum class Outlook { kNone, kUnknown, kOnTrack, kAtRisk, kMissed };
+Outlook OutlookOf(const Migration& migration, const ProgressView& view, std::optional<absl::Time> deadline, absl::Time now);
+
 // What Status shows of the counters at `now` (database time).
 ProgressView ViewProgress(const Migration& migration, absl::Time now);
 

@@ -122,6 +122,7 @@ absl::Status LaneRunner::RunSubBatch(Batch& batch) {
   if (size_in_use_ >= servo_.size()) servo_.Record({.rows = size_in_use_, .execution = took});
   if (failure_cap_ > 0) failure_cap_ = failure_cap_ * 2 >= servo_.size() ? 0 : failure_cap_ * 2;
   Publish(result, took);
+  options_.on_sub_batch(result.affected, took);
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -99,6 +100,8 @@ class LaneRunner {
     std::int32_t first_sub_batch_size = 100;
     bool adaptive = true;
     absl::Duration target_time = absl::Milliseconds(100);
+    // Told of each committed sub-batch, on the worker's thread.
+    std::function<void(std::int64_t rows, absl::Duration took)> on_sub_batch = [](std::int64_t, absl::Duration) {};
   };
 
   // `target`, `controls` and the plan in the options outlive the runner.

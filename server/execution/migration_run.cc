@@ -212,6 +212,7 @@ void MigrationRun::Opened(OpenOutcome outcome) {
       if (outcome.rows_estimated > 0) counters_.rows_estimated = outcome.rows_estimated;
       step_hold_ = Hold{};
       AdoptCheckpoint(outcome.checkpoint);
+      services_.metrics.TookOver(stored_.migration.target);
       // It has become RUNNING: readers should not have to wait for the next look at the store.
       services_.refresh();
       Log(LogLevel::kInfo, "opened", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
@@ -265,6 +266,8 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
     if (definition.pace().adaptive().has_target_sub_batch_time()) {
       options.target_time = DurationOf(definition.pace().adaptive().target_sub_batch_time());
     }
+    options.on_sub_batch = [&metrics = services_.metrics, target = stored_.migration.target, name = stored_.migration.name](
+                               std::int64_t rows, absl::Duration took) { metrics.SubBatchDone(target, name, rows, took); };
     LaneSlot slot;
     slot.runner = std::make_unique<LaneRunner>(std::move(options), *target_, controls_, services_.clock);
     slot.done = range.done();
@@ -338,6 +341,7 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
     step_attempts_ = 0;
     step_consecutive_ = 0;
     lane_failures_.erase(outcome.job->lane);
+    services_.metrics.BatchDone(stored_.migration.target, stored_.migration.name, outcome.job->outcome);
     if (jobs_.size() < kJobsWaitingMax) jobs_.push_back(*outcome.job);
     if (outcome.job->outcome == "DONE") counters_.batches_done += 1;
   }
@@ -390,6 +394,9 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   slot.attempts = decision.attempts;
   counters_.attempts = decision.attempts;
   counters_.last_error = LastError{sqlstate, context.message, absl::InfinitePast()};
+  if (context.failure == FailureClass::kFenced) services_.metrics.Fenced(stored_.migration.target);
+  services_.metrics.SubBatchFailed(stored_.migration.target, IsCommitUnknown(outcome.error) ? std::string("COMMIT_UNKNOWN")
+                                                                                           : std::string(FailureClassName(context.failure)));
   Log(LogLevel::kWarning, "sub_batch_failed",
       {{"migration", stored_.migration.name}, {"target", stored_.migration.target}, {"sqlstate", sqlstate},
        {"message", context.message}, {"delay", absl::FormatDuration(decision.delay)}, {"halt", decision.halt_code}});
@@ -515,6 +522,7 @@ void MigrationRun::StepFailed(const absl::Status& status) {
   step_attempts_ = decision.attempts;
   counters_.attempts = decision.attempts;
   counters_.last_error = LastError{sqlstate, context.message, absl::InfinitePast()};
+  services_.metrics.StepFailed(stored_.migration.target, std::string(FailureClassName(context.failure)));
   Log(LogLevel::kWarning, "step_failed",
       {{"migration", stored_.migration.name}, {"target", stored_.migration.target}, {"sqlstate", sqlstate},
        {"message", context.message}, {"delay", absl::FormatDuration(decision.delay)}, {"halt", decision.halt_code}});

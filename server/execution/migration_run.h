@@ -25,6 +25,7 @@
 #include "server/execution/lane_runner.h"
 #include "server/execution/steps.h"
 #include "server/execution/worker_pool.h"
+#include "server/observability/metrics.h"
 #include "server/scheduler/board.h"
 #include "store/control_store.h"
 
@@ -45,6 +46,7 @@ struct RunServices {
   WorkerPool& workers;  // for lanes
   WorkerPool& steps;    // for what may take long and must not keep lanes, or the answer to an operator, waiting
   Clock& clock;
+  Metrics& metrics;
   std::string control_id;
   std::string actor;
   std::vector<std::string> target_search_path;

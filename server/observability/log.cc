@@ -3,11 +3,17 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <regex>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/clock.h"
 
@@ -37,6 +43,47 @@ spdlog::level::level_enum LevelOf(LogLevel level) {
   return spdlog::level::info;
 }
 
+// A bucket for each event. Events are words of ours, so there are few.
+class Limiter {
+ public:
+  // How many lines were left out before this one; nullopt: this one is left out, too.
+  std::optional<std::int64_t> Admit(const std::string& event) {
+    absl::MutexLock lock(&mutex_);
+    Bucket& bucket = buckets_[event];
+    const absl::Time now = Clock::Real().Now();
+    bucket.tokens = std::min(kBurst, bucket.tokens + absl::ToDoubleSeconds(now - bucket.filled_at) * kPerSecond);
+    bucket.filled_at = now;
+    if (bucket.tokens < 1) {
+      ++bucket.left_out;
+      ++total_;
+      return std::nullopt;
+    }
+    bucket.tokens -= 1;
+    return std::exchange(bucket.left_out, 0);
+  }
+  std::int64_t total() const {
+    absl::MutexLock lock(&mutex_);
+    return total_;
+  }
+
+ private:
+  static constexpr double kBurst = 100;
+  static constexpr double kPerSecond = 1;
+  struct Bucket {
+    double tokens = kBurst;
+    absl::Time filled_at = Clock::Real().Now();
+    std::int64_t left_out = 0;
+  };
+  mutable absl::Mutex mutex_;
+  std::map<std::string, Bucket> buckets_ ABSL_GUARDED_BY(mutex_);
+  std::int64_t total_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+Limiter& LogLimiter() {
+  static Limiter limiter;
+  return limiter;
+}
+
 const char* LevelName(LogLevel level) {
   switch (level) {
     case LogLevel::kDebug: return "debug";
@@ -56,11 +103,18 @@ void ConfigureLog(LogFormat format, LogLevel level) {
 
 void Log(LogLevel level, const char* event, std::initializer_list<LogField> fields) {
   if (!Sink().should_log(LevelOf(level))) return;
-  const std::string time = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", WallTimeForLogs(), absl::UTCTimeZone());
+  std::int64_t left_out = 0;
+  if (level >= LogLevel::kWarning) {
+    const auto admitted = LogLimiter().Admit(event);
+    if (!admitted.has_value()) return;
+    left_out = *admitted;
+  }
+  const std::string time = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", WallTime(), absl::UTCTimeZone());
   std::string line;
   if (current_format == LogFormat::kJson) {
     nlohmann::ordered_json object = {{"time", time}, {"level", LevelName(level)}, {"event", event}};
     for (const auto& [name, value] : fields) object[name] = value;
+    if (left_out > 0) object["suppressed"] = left_out;
     line = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   } else {
     line = absl::StrCat(time, " ", LevelName(level), " ", event);
@@ -70,8 +124,13 @@ void Log(LogLevel level, const char* event, std::initializer_list<LogField> fiel
       absl::StrAppend(&line, " ", name, "=", bare ? absl::Utf8SafeCEscape(value) : absl::StrCat("\"", absl::Utf8SafeCEscape(value), "\""));
     }
   }
+  if (left_out > 0 && current_format == LogFormat::kText) absl::StrAppend(&line, " suppressed=", left_out);
   Sink().log(LevelOf(level), line);
 }
+
+void SetLogLevel(LogLevel level) { Sink().set_level(LevelOf(level)); }
+
+std::int64_t SuppressedLogLines() { return LogLimiter().total(); }
 
 std::string RedactUrl(const std::string& url) {
   static const std::regex kUserInfo("(//[^:@/?]*:)[^@/]*@");

@@ -77,17 +77,21 @@ Setter Number(int Options::*field, int least, int most) {
   };
 }
 
-// A later version's option: refused, since quietly ignoring it (TLS!) would be worse.
-Setter NotServed() {
-  return [](Options&, const std::string&) {
-    return absl::InvalidArgumentError("this version does not serve this option yet; remove it.");
-  };
-}
-
 absl::Status SetListen(Options& options, const std::string& text) {
   static const std::regex kAddress(R"((unix:.+|(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}))");
   if (!std::regex_match(text, kAddress)) return Wrong(text, "HOST:PORT, [IPV6]:PORT or unix:PATH");
   options.listen = text;
+  return absl::OkStatus();
+}
+
+absl::Status SetHttpListen(Options& options, const std::string& text) {
+  static const std::regex kAddress(R"((\[[0-9a-fA-F:]+\]|[0-9.]+|localhost):[0-9]{1,5})");
+  if (text == "off") {
+    options.http_listen.clear();
+    return absl::OkStatus();
+  }
+  if (!std::regex_match(text, kAddress)) return Wrong(text, "IP:PORT, [IPV6]:PORT, localhost:PORT or off");
+  options.http_listen = text;
   return absl::OkStatus();
 }
 
@@ -134,10 +138,10 @@ absl::Status SetLeaseTtl(Options& options, const std::string& text) {
 }
 
 absl::Status SetAnonymousRole(Options& options, const std::string& text) {
-  static const std::map<std::string, AnonymousRole> kRoles = {{"none", AnonymousRole::kNone},
-                                                              {"viewer", AnonymousRole::kViewer},
-                                                              {"operator", AnonymousRole::kOperator},
-                                                              {"admin", AnonymousRole::kAdmin}};
+  static const std::map<std::string, Role> kRoles = {{"none", Role::kNone},
+                                                              {"viewer", Role::kViewer},
+                                                              {"operator", Role::kOperator},
+                                                              {"admin", Role::kAdmin}};
   const auto found = kRoles.find(text);
   if (found == kRoles.end()) return Wrong(text, "none, viewer, operator or admin");
   options.anonymous_role = found->second;
@@ -184,7 +188,7 @@ absl::Status AddMigrations(Options& options, const std::string& text) {
 const std::vector<OptionSpec>& Specs() {
   static const std::vector<OptionSpec> specs = {
       {"listen", "ADDRESS", "gRPC address: HOST:PORT, [IPV6]:PORT or unix:PATH (default 127.0.0.1:50051)", SetListen},
-      {"http-listen", "ADDRESS", "address of /metrics, /healthz, /readyz (not served by this version)", NotServed()},
+      {"http-listen", "ADDRESS", "address of /metrics, /healthz and /readyz: IP:PORT, or off (default 127.0.0.1:9464)", SetHttpListen},
       {"control-url", "URL", "PostgreSQL URL of the control store; visible in the process list, so prefer --control-url-file", SetControlUrl},
       {"control-url-file", "FILE", "file with that URL, read again on every new connection", Text(&Options::control_url_file, "a file name")},
       {"target", "NAME=URL", "a database to migrate: NAME=URL or NAME=@FILE; repeatable; also MIGRATIOND_TARGET_<NAME>", SetTargetPair, true},
@@ -194,10 +198,11 @@ const std::vector<OptionSpec>& Specs() {
       {"workers", "N", "threads that run sub-batches: 1 to 256 (default 16)", Number(&Options::workers, 1, 256)},
       {"max-running-per-target", "N", "migrations that may work on one target at once: 1 to 64 (default 2)",
        Number(&Options::max_running_per_target, 1, 64)},
-      {"tls-cert", "FILE", "server certificate (not served by this version)", NotServed()},
-      {"tls-key", "FILE", "server key (not served by this version)", NotServed()},
-      {"tls-client-ca", "FILE", "certificate authority of clients (not served by this version)", NotServed()},
-      {"tokens", "FILE", "hashed bearer tokens (not served by this version)", NotServed()},
+      {"tls-cert", "FILE", "server certificate with its chain, PEM; read again when it is replaced", Text(&Options::tls_certificate, "a file name")},
+      {"tls-key", "FILE", "its key, PEM", Text(&Options::tls_key, "a file name")},
+      {"tls-client-ca", "FILE", "demand client certificates of this authority (mutual TLS)", Text(&Options::tls_client_ca, "a file name")},
+      {"tokens", "FILE", "who may call with which role, by hashed token or certificate; read again when it changes",
+       Text(&Options::credentials, "a file name")},
       {"anonymous-role", "ROLE",
        "what callers may do without credentials: none, viewer, operator or admin (default: admin on loopback, viewer elsewhere)", SetAnonymousRole},
       {"allow-inline-definitions", "", "let Enqueue bring definitions along (default: only with --dev)",
@@ -311,7 +316,13 @@ absl::Status Apply(const OptionSpec& spec, const std::vector<Value>& values, Opt
 
 // What only the whole tells.
 absl::Status CheckTogether(Options& options, bool role_given, bool inline_given) {
-  if (!role_given && !IsLoopback(options.listen)) options.anonymous_role = AnonymousRole::kViewer;
+  if (options.tls_certificate.empty() != options.tls_key.empty()) {
+    return absl::InvalidArgumentError("--tls-cert and --tls-key belong together; give both or neither.");
+  }
+  if (!options.tls_client_ca.empty() && options.tls_certificate.empty()) {
+    return absl::InvalidArgumentError("--tls-client-ca needs --tls-cert and --tls-key: there are no client certificates without TLS.");
+  }
+  if (!role_given && !IsLoopback(options.listen)) options.anonymous_role = Role::kViewer;
   if (!inline_given && options.dev) options.allow_inline_definitions = true;
   if (!options.control_url.empty() && !options.control_url_file.empty()) {
     return absl::InvalidArgumentError("--control-url and --control-url-file exclude each other.");
@@ -409,6 +420,11 @@ std::string PrintConfig(const Options& options) {
   YAML::Emitter out;
   out << YAML::BeginMap;
   out << YAML::Key << "listen" << YAML::Value << options.listen;
+  out << YAML::Key << "http_listen" << YAML::Value << (options.http_listen.empty() ? "off" : options.http_listen);
+  if (!options.tls_certificate.empty()) out << YAML::Key << "tls_cert" << YAML::Value << options.tls_certificate;
+  if (!options.tls_key.empty()) out << YAML::Key << "tls_key" << YAML::Value << options.tls_key;
+  if (!options.tls_client_ca.empty()) out << YAML::Key << "tls_client_ca" << YAML::Value << options.tls_client_ca;
+  if (!options.credentials.empty()) out << YAML::Key << "tokens" << YAML::Value << options.credentials;
   if (!options.control_url.empty()) out << YAML::Key << "control_url" << YAML::Value << RedactUrl(options.control_url);
   if (!options.control_url_file.empty()) out << YAML::Key << "control_url_file" << YAML::Value << options.control_url_file;
   if (!options.targets.empty()) {

@@ -15,7 +15,8 @@ namespace migrationd {
 // What a bad configuration exits with (EX_CONFIG of sysexits.h).
 inline constexpr int kExitBadConfiguration = 78;
 
-enum class AnonymousRole { kNone, kViewer, kOperator, kAdmin };
+// What a caller may do; each may do what those before it may. Stored nowhere, so the order may change.
+enum class Role { kNone, kViewer, kOperator, kAdmin };
 
 struct TargetOptions {
   std::string url;       // or:
@@ -25,6 +26,11 @@ struct TargetOptions {
 
 struct Options {
   std::string listen = "127.0.0.1:50051";
+  std::string http_listen = "127.0.0.1:9464";  // empty: none
+  std::string tls_certificate;                 // PEM files; empty: plain text
+  std::string tls_key;
+  std::string tls_client_ca;  // empty: clients need no certificate
+  std::string credentials;    // --tokens: who may call with which role; empty: nobody is known
   std::string control_url;
   std::string control_url_file;
   std::map<std::string, TargetOptions> targets;
@@ -34,7 +40,7 @@ struct Options {
   absl::Duration lease_ttl = absl::Seconds(15);
   int workers = 16;
   int max_running_per_target = 2;
-  AnonymousRole anonymous_role = AnonymousRole::kAdmin;
+  Role anonymous_role = Role::kAdmin;
   bool allow_inline_definitions = false;
   bool default_start_manual = false;
   bool auto_upgrade = true;

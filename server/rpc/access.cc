@@ -1,82 +1,94 @@
 #include "server/rpc/access.h"
 
-#include <algorithm>
+#include <memory>
+#include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/rpc/grpc_status.h"
 
 namespace migrationd {
 namespace {
 
-constexpr char kUserMetadata[] = "x-migrationctl-user";
-constexpr std::size_t kUserLengthMax = 64;
-
-int Rank(AnonymousRole role) {
-  switch (role) {
-    case AnonymousRole::kNone:
-      return 0;
-    case AnonymousRole::kViewer:
-      return 1;
-    case AnonymousRole::kOperator:
-      return 2;
-    case AnonymousRole::kAdmin:
-      return 3;
-  }
-  return 0;
-}
-
-struct Need {
-  int rank;
-  const char* role;
+struct Entry {
+  std::string_view method;
+  Role role;
 };
 
-Need NeedOf(Access access) {
-  switch (access) {
-    case Access::kView:
-      return {1, "viewer"};
-    case Access::kOperate:
-      return {2, "operator"};
-    case Access::kAdminister:
-      return {3, "admin"};
-  }
-  return {3, "admin"};
-}
-
-// Without the port, which says nothing.
-std::string HostOf(const std::string& peer) {
-  const bool internet = absl::StartsWith(peer, "ipv4:") || absl::StartsWith(peer, "ipv6:");
-  const std::size_t colon = peer.rfind(':');
-  return internet && colon > 4 ? peer.substr(0, colon) : peer;
-}
-
-bool IsPlainName(const std::string& user) {
-  return !user.empty() && user.size() <= kUserLengthMax &&
-         std::all_of(user.begin(), user.end(), [](unsigned char c) { return absl::ascii_isgraph(c); });
-}
+// Every method, by who needs it. What is not here, nobody may call.
+constexpr Entry kEntries[] = {
+    {"List", Role::kViewer},
+    {"Status", Role::kViewer},
+    {"GetDefinition", Role::kViewer},
+    {"Watch", Role::kViewer},
+    {"ListJobs", Role::kViewer},
+    {"ListEvents", Role::kViewer},
+    {"Validate", Role::kViewer},
+    {"Enqueue", Role::kOperator},
+    {"Start", Role::kOperator},
+    {"Pause", Role::kOperator},
+    {"Resume", Role::kOperator},
+    {"Retry", Role::kOperator},
+    {"SetBatchSize", Role::kOperator},
+    {"Accept", Role::kOperator},
+    {"Cancel", Role::kOperator},
+    {"Cleanup", Role::kOperator},
+    {"Freeze", Role::kOperator},
+    {"Unfreeze", Role::kOperator},
+    {kEnqueueDefinition, Role::kAdmin},
+    {"Delete", Role::kAdmin},
+};
 
 }  // namespace
 
-absl::Status CheckAccess(AnonymousRole role, Access needed) {
-  const Need need = NeedOf(needed);
-  if (Rank(role) >= need.rank) return absl::OkStatus();
+std::string_view RoleName(Role role) {
+  switch (role) {
+    case Role::kNone: return "none";
+    case Role::kViewer: return "viewer";
+    case Role::kOperator: return "operator";
+    case Role::kAdmin: return "admin";
+  }
+  return "none";
+}
+
+Role RoleFor(std::string_view method) {
+  for (const Entry& entry : kEntries) {
+    if (entry.method == method) return entry.role;
+  }
+  return Role::kNone;
+}
+
+absl::Status CheckAccess(const Principal& principal, std::string_view method) {
+  const Role needed = RoleFor(method);
+  if (needed != Role::kNone && principal.role >= needed) return absl::OkStatus();
+  const std::string need = absl::StrCat(std::string(method), " needs the role ", std::string(RoleName(needed)));
+  if (!principal.authenticated && principal.role == Role::kNone) {
+    return WithReason(absl::UnauthenticatedError(absl::StrCat(need, "; show a token (metadata authorization: Bearer ...) or a client certificate.")),
+                      kReasonRoleMissing);
+  }
+  return WithReason(absl::PermissionDeniedError(absl::StrCat(
+                        need, "; ", principal.actor, " has ", std::string(RoleName(principal.role)),
+                        principal.authenticated ? "." : ", which is what callers without credentials have here (--anonymous-role).")),
+                    kReasonRoleMissing);
+}
+
+absl::Status CheckTarget(const Principal& principal, const std::string& target) {
+  if (!principal.targets.has_value() || (!target.empty() && principal.MaySee(target))) return absl::OkStatus();
   return WithReason(
-      absl::PermissionDeniedError(absl::StrCat("This needs the role ", need.role,
-                                               ", which callers without credentials do not have on this server; its ",
-                                               "option --anonymous-role sets what they have.")),
+      absl::PermissionDeniedError(absl::StrCat(principal.actor, " may act on ", absl::StrJoin(*principal.targets, ", "), " only, and this is for ",
+                                               target.empty() ? "all targets" : target, ".")),
       kReasonRoleMissing);
 }
 
-std::string ActorName(const std::string& peer, const std::string& claimed_user) {
-  return absl::StrCat(IsPlainName(claimed_user) ? absl::StrCat(claimed_user, " (claimed)") : "anonymous", "@",
-                      HostOf(peer));
-}
-
-std::string ActorOf(const grpc::ServerContextBase& context) {
-  const auto& metadata = context.client_metadata();
-  const auto user = metadata.find(kUserMetadata);
-  return ActorName(context.peer(), user == metadata.end() ? "" : std::string(user->second.data(), user->second.size()));
+std::shared_ptr<const BoardSnapshot> VisibleTo(const Principal& principal, std::shared_ptr<const BoardSnapshot> snapshot) {
+  if (!principal.targets.has_value()) return snapshot;
+  auto visible = std::make_shared<BoardSnapshot>(*snapshot);
+  std::erase_if(visible->migrations, [&](const auto& entry) { return !principal.MaySee(entry.second.stored.migration.target); });
+  std::erase_if(visible->freezes, [&](const FreezeRecord& freeze) { return !freeze.target.empty() && !principal.MaySee(freeze.target); });
+  std::erase_if(visible->targets, [&](const auto& target) { return !principal.MaySee(target.first); });
+  std::erase_if(visible->deleted, [&](const auto& gone) { return !principal.MaySee(gone.second.substr(0, gone.second.find('/'))); });
+  visible->catalog_issues.clear();
+  return visible;
 }
 
 }  // namespace migrationd

@@ -1,25 +1,46 @@
-// Who calls, and what they may do. Connections are not authenticated yet, so the actor says where a call came from and
-// what it claims.
+// What each method needs, and whether a caller has it. Pure.
 #pragma once
 
+#include <optional>
+#include <memory>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
-#include "grpcpp/server_context.h"
 #include "server/options/options.h"
+#include "server/scheduler/board.h"
 
 namespace migrationd {
 
-// What a method needs.
-enum class Access { kView, kOperate, kAdminister };
+// Who calls, as found out by the authenticator.
+struct Principal {
+  std::string actor;  // of events and logs: "ci@ipv4:10.0.0.7"
+  Role role = Role::kNone;
+  bool authenticated = false;                    // showed a token or a certificate that the server knows
+  std::optional<std::set<std::string>> targets;  // what it may see and change; nullopt: all
 
-// PERMISSION_DENIED naming the role that is missing.
-absl::Status CheckAccess(AnonymousRole role, Access needed);
+  bool MaySee(const std::string& target) const { return !targets.has_value() || targets->count(target) != 0; }
+};
 
-// "anonymous@ipv4:127.0.0.1", or "alice (claimed)@ipv4:127.0.0.1" with metadata x-migrationctl-user.
-std::string ActorOf(const grpc::ServerContextBase& context);
+// Enqueue of a definition that comes with the request needs more than that of a known name.
+inline constexpr char kEnqueueDefinition[] = "Enqueue(definition)";
 
-// From the address of the other side and the claimed user, which may be empty or anything.
-std::string ActorName(const std::string& peer, const std::string& claimed_user);
+// The least role that may call `method` of MigrationControl ("Pause"; kEnqueueDefinition). kNone: there is no entry, so nobody may.
+Role RoleFor(std::string_view method);
+
+// OK when the caller may call `method`. UNAUTHENTICATED: it showed no credentials and those who do not may not. PERMISSION_DENIED: its
+// role is too small; the message names both roles.
+absl::Status CheckAccess(const Principal& principal, std::string_view method);
+
+// PERMISSION_DENIED when what is asked for reaches beyond the caller's targets. An empty `target` means all of them.
+absl::Status CheckTarget(const Principal& principal, const std::string& target);
+
+// The snapshot without what the caller may not see; the same one when it may see all. A migration of a foreign target is then as
+// unknown as one that does not exist.
+std::shared_ptr<const BoardSnapshot> VisibleTo(const Principal& principal, std::shared_ptr<const BoardSnapshot> snapshot);
+
+// "none", "viewer", "operator", "admin".
+std::string_view RoleName(Role role);
 
 }  // namespace migrationd

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "migrations/model/status_macros.h"
+#include "server/observability/log.h"
 #include "server/rpc/definition_requests.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/list_query.h"
@@ -35,9 +36,9 @@ bool NobodyWaits(const grpc::CallbackServerContext& context) {
 }
 
 template <typename Request>
-absl::StatusOr<MutationContext> ContextOf(const grpc::CallbackServerContext& context, const Request& request) {
+absl::StatusOr<MutationContext> ContextOf(const Principal& principal, const Request& request) {
   MutationContext mutation;
-  mutation.caller = {ActorOf(context), request.reason()};
+  mutation.caller = {principal.actor, request.reason()};
   mutation.request_id = request.request_id();
   mutation.validate_only = request.validate_only();
   if constexpr (requires { request.expected_revision(); }) {
@@ -83,11 +84,24 @@ std::string TokenAt(const std::string& query, std::int64_t before) {
 
 }  // namespace
 
-MigrationControlService::Reactor* MigrationControlService::Defer(Executor& lane, Context* context,
-                                                                 const std::string& subject,
+absl::StatusOr<MigrationControlService::Admitted> MigrationControlService::Admit(const Context& context, const char* method,
+                                                                                 const std::string& migration) const {
+  Admitted call;
+  call.method = method;
+  call.subject = migration;
+  call.migration = migration;
+  MD_ASSIGN_OR_RETURN(call.principal, parts_.authenticator.Admit(context, method));
+  if (!call.principal.targets.has_value() || migration.empty()) return call;
+  MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*VisibleTo(call.principal, parts_.board.Get()), migration));
+  call.migration = absl::StrCat(entry.stored.migration.target, "/", entry.stored.migration.name);
+  return call;
+}
+
+MigrationControlService::Reactor* MigrationControlService::Defer(Executor& lane, Context* context, Admitted call,
                                                                  std::function<absl::Status()> work) {
   Reactor* reactor = context->DefaultReactor();
-  const absl::Status accepted = lane.Submit([context, reactor, subject, work = std::move(work)](bool proceed) {
+  const std::string subject = call.subject;
+  const absl::Status accepted = lane.Submit([context, reactor, subject, call = std::move(call), work = std::move(work)](bool proceed) {
     if (!proceed) {
       reactor->Finish(ToGrpcStatus(
           WithReason(absl::UnavailableError("The server is stopping and did nothing; call again."), kReasonStopping),
@@ -97,7 +111,13 @@ MigrationControlService::Reactor* MigrationControlService::Defer(Executor& lane,
           absl::DeadlineExceededError("The caller's deadline passed while the call was waiting; nothing was done."),
           subject));
     } else {
-      reactor->Finish(ToGrpcStatus(work(), subject));
+      const absl::Status done = work();
+      if (call.changes) {
+        Log(LogLevel::kInfo, "verb",
+            {{"method", call.method}, {"migration", subject}, {"actor", call.principal.actor}, {"request_id", call.request_id},
+             {"code", absl::StatusCodeToString(done.code())}, {"message", std::string(done.message())}});
+      }
+      reactor->Finish(ToGrpcStatus(done, subject));
     }
   });
   if (!accepted.ok()) reactor->Finish(ToGrpcStatus(accepted, subject));
@@ -117,10 +137,10 @@ v1::Migration MigrationControlService::Show(const StoredMigration& stored) const
 MigrationControlService::Reactor* MigrationControlService::List(Context* context, const v1::ListRequest* request,
                                                                 v1::ListResponse* response) {
   const auto list = [&]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
+    MD_ASSIGN_OR_RETURN(const Admitted call, Admit(*context, "List", ""));
     MD_RETURN_IF_ERROR(CheckText(*request));
     MD_ASSIGN_OR_RETURN(const ListQuery query, ListQuery::Parse(*request));
-    const auto snapshot = parts_.board.Get();
+    const auto snapshot = VisibleTo(call.principal, parts_.board.Get());
     if (!snapshot->loaded) {
       return absl::UnavailableError(
           absl::StrCat("The control store has not been read yet; try again. ", snapshot->store_error));
@@ -150,9 +170,9 @@ MigrationControlService::Reactor* MigrationControlService::Status(Context* conte
                                                                   v1::StatusResponse* response) {
   const auto snapshot = parts_.board.Get();
   const auto find = [&]() -> absl::StatusOr<BoardEntry> {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
+    MD_ASSIGN_OR_RETURN(const Admitted call, Admit(*context, "Status", request->migration()));
     MD_RETURN_IF_ERROR(CheckText(*request));
-    return Resolve(*snapshot, request->migration());
+    return Resolve(*snapshot, call.migration);
   };
   const auto entry = find();
   if (!entry.ok()) return Answer(context, entry.status(), request->migration());
@@ -171,9 +191,9 @@ MigrationControlService::Reactor* MigrationControlService::GetDefinition(Context
                                                                          const v1::GetDefinitionRequest* request,
                                                                          v1::GetDefinitionResponse* response) {
   const auto get = [&]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
+    MD_ASSIGN_OR_RETURN(const Admitted call, Admit(*context, "GetDefinition", request->migration()));
     MD_RETURN_IF_ERROR(CheckText(*request));
-    MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*parts_.board.Get(), request->migration()));
+    MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*parts_.board.Get(), call.migration));
     response->set_name(entry.stored.migration.name);
     response->set_version(entry.stored.migration.version);
     *response->mutable_definition() = *entry.stored.definition;
@@ -183,10 +203,13 @@ MigrationControlService::Reactor* MigrationControlService::GetDefinition(Context
   return Answer(context, get(), request->migration());
 }
 
-WatchHub::Reactor* MigrationControlService::Watch(Context*, const v1::WatchRequest* request) {
-  absl::Status allowed = CheckAccess(parts_.anonymous_role, Access::kView);
-  if (allowed.ok()) allowed = CheckText(*request);
-  return allowed.ok() ? parts_.watches.Open(*request) : parts_.watches.Refuse(allowed, request->migration());
+WatchHub::Reactor* MigrationControlService::Watch(Context* context, const v1::WatchRequest* request) {
+  const auto call = Admit(*context, "Watch", request->migration());
+  const absl::Status allowed = call.ok() ? CheckText(*request) : call.status();
+  if (!allowed.ok()) return WatchHub::Refuse(allowed, request->migration());
+  v1::WatchRequest named = *request;
+  named.set_migration(call->migration);
+  return parts_.watches.Open(named, {.name = call->principal.actor, .targets = call->principal.targets});
 }
 
 // ---- from the databases
@@ -195,14 +218,15 @@ WatchHub::Reactor* MigrationControlService::Watch(Context*, const v1::WatchReque
 MigrationControlService::Reactor* MigrationControlService::ListJobs(Context* context,
                                                                     const v1::ListJobsRequest* request,
                                                                     v1::ListJobsResponse* response) {
-  return Defer(parts_.executor, context, request->migration(), [this, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
+  const auto call = Admit(*context, "ListJobs", request->migration());
+  if (!call.ok()) return Answer(context, call.status(), request->migration());
+  return Defer(parts_.executor, context, *call, [this, migration = call->migration, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckText(*request));
     MD_RETURN_IF_ERROR(CheckNamed(request->migration()));
     MD_ASSIGN_OR_RETURN(const int page_size, PageSize(request->page_size()));
     const std::string query = absl::StrCat("jobs/", request->migration());
     MD_ASSIGN_OR_RETURN(const std::int64_t before, PositionOf(query, request->page_token()));
-    MD_ASSIGN_OR_RETURN(const JobPage page, parts_.controller.ListJobs(request->migration(), before, page_size));
+    MD_ASSIGN_OR_RETURN(const JobPage page, parts_.controller.ListJobs(migration, before, page_size));
     for (const JobRecord& job : page.jobs) *response->add_jobs() = ToProto(job);
     response->set_next_page_token(TokenAt(query, page.next_before));
     return absl::OkStatus();
@@ -212,16 +236,19 @@ MigrationControlService::Reactor* MigrationControlService::ListJobs(Context* con
 MigrationControlService::Reactor* MigrationControlService::ListEvents(Context* context,
                                                                       const v1::ListEventsRequest* request,
                                                                       v1::ListEventsResponse* response) {
-  return Defer(parts_.executor, context, request->migration(), [this, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
+  const auto call = Admit(*context, "ListEvents", request->migration());
+  if (!call.ok()) return Answer(context, call.status(), request->migration());
+  return Defer(parts_.executor, context, *call, [this, call = *call, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckText(*request));
+    // The history of all of them is of all targets.
+    if (request->migration().empty()) MD_RETURN_IF_ERROR(CheckTarget(call.principal, ""));
     MD_ASSIGN_OR_RETURN(const int page_size, PageSize(request->page_size()));
     std::string query = absl::StrCat("events/", request->migration());
     for (const std::string& kind : request->kinds()) absl::StrAppend(&query, "/", kind.size(), ":", kind);
     MD_ASSIGN_OR_RETURN(const std::int64_t before, PositionOf(query, request->page_token()));
     MD_ASSIGN_OR_RETURN(
         const EventPage page,
-        parts_.controller.ListEvents(request->migration(), {request->kinds().begin(), request->kinds().end()}, before,
+        parts_.controller.ListEvents(call.migration, {request->kinds().begin(), request->kinds().end()}, before,
                                      page_size));
     for (const EventRecord& event : page.events) *response->add_events() = ToProto(event);
     response->set_next_page_token(TokenAt(query, page.next_before));
@@ -232,12 +259,14 @@ MigrationControlService::Reactor* MigrationControlService::ListEvents(Context* c
 MigrationControlService::Reactor* MigrationControlService::Validate(Context* context,
                                                                     const v1::ValidateRequest* request,
                                                                     v1::ValidateResponse* response) {
-  return Defer(parts_.executor, context, "", [this, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kView));
+  const auto call = Admit(*context, "Validate", "");
+  if (!call.ok()) return Answer(context, call.status(), "");
+  return Defer(parts_.executor, context, *call, [this, principal = call->principal, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckText(*request));
     MD_ASSIGN_OR_RETURN(SentDefinition sent, ReadDefinition(request->has_file() ? &request->file() : nullptr,
                                                             request->has_inline_() ? &request->inline_() : nullptr));
     if (sent.problems.empty() && request->against_target()) {
+      MD_RETURN_IF_ERROR(CheckTarget(principal, sent.definition.target()));
       MD_ASSIGN_OR_RETURN(sent.problems, parts_.controller.ValidateOnTarget(sent.name, sent.definition));
     }
     response->set_valid(sent.problems.empty());
@@ -252,20 +281,22 @@ MigrationControlService::Reactor* MigrationControlService::Validate(Context* con
 
 template <typename Request, typename Response>
 MigrationControlService::Reactor* MigrationControlService::Change(
-    Executor& lane, Access access, Context* context, const Request* request, Response* response,
-    std::function<absl::StatusOr<StoredMigration>(const MutationContext&)> verb) {
+    Executor& lane, const char* method, Context* context, const Request* request, Response* response, Verb verb) {
   // Before it takes a place in the queue.
+  Admitted call;
   const auto check = [&]() -> absl::StatusOr<MutationContext> {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, access));
+    MD_ASSIGN_OR_RETURN(call, Admit(*context, method, request->migration()));
     MD_RETURN_IF_ERROR(CheckText(*request));
     MD_RETURN_IF_ERROR(CheckNamed(request->migration()));
-    return ContextOf(*context, *request);
+    return ContextOf(call.principal, *request);
   };
   const auto mutation = check();
   if (!mutation.ok()) return Answer(context, mutation.status(), request->migration());
-  return Defer(lane, context, request->migration(),
-               [this, response, verb = std::move(verb), mutation = *mutation]() -> absl::Status {
-                 const auto stored = verb(mutation);
+  call.request_id = request->request_id();
+  call.changes = true;
+  return Defer(lane, context, call,
+               [this, response, verb = std::move(verb), migration = call.migration, mutation = *mutation]() -> absl::Status {
+                 const auto stored = verb(migration, mutation);
                  // What a verb finds to exist already is its request_id.
                  if (stored.status().code() == absl::StatusCode::kAlreadyExists)
                    return WithReason(stored.status(), kReasonRequestIdReused);
@@ -277,20 +308,20 @@ MigrationControlService::Reactor* MigrationControlService::Change(
 
 MigrationControlService::Reactor* MigrationControlService::Start(Context* context, const v1::StartRequest* request,
                                                                  v1::StartResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response,
-                [this, request](const MutationContext& mutation) {
-                  return parts_.controller.Start(request->migration(), mutation);
+  return Change(parts_.executor, "Start", context, request, response,
+                [this](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Start(migration, mutation);
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Pause(Context* context, const v1::PauseRequest* request,
                                                                  v1::PauseResponse* response) {
-  return Change(parts_.urgent, Access::kOperate, context, request, response,
-                [this, request, response](const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
+  return Change(parts_.urgent, "Pause", context, request, response,
+                [this, request, response](const std::string& migration, const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
                   MD_ASSIGN_OR_RETURN(const auto until, OptionalTime(request->has_until(), request->until(), "until"));
                   MD_ASSIGN_OR_RETURN(
                       const Controller::PauseOutcome outcome,
-                      parts_.controller.Pause(request->migration(), until, request->immediate(), mutation));
+                      parts_.controller.Pause(migration, until, request->immediate(), mutation));
                   if (outcome.quiesced_at.has_value()) {
                     if (const auto at = ToTimestamp(*outcome.quiesced_at); at.has_value())
                       *response->mutable_quiesced_at() = *at;
@@ -301,77 +332,84 @@ MigrationControlService::Reactor* MigrationControlService::Pause(Context* contex
 
 MigrationControlService::Reactor* MigrationControlService::Resume(Context* context, const v1::ResumeRequest* request,
                                                                   v1::ResumeResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response,
-                [this, request](const MutationContext& mutation) {
-                  return parts_.controller.Resume(request->migration(), mutation);
+  return Change(parts_.executor, "Resume", context, request, response,
+                [this](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Resume(migration, mutation);
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Retry(Context* context, const v1::RetryRequest* request,
                                                                  v1::RetryResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response,
-                [this, request](const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
+  return Change(parts_.executor, "Retry", context, request, response,
+                [this, request](const std::string& migration, const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
                   MD_ASSIGN_OR_RETURN(const std::optional<RestartFrom> from, FromProto(request->from()));
-                  return parts_.controller.Retry(request->migration(), from, request->acknowledge_repeat(), mutation);
+                  return parts_.controller.Retry(migration, from, request->acknowledge_repeat(), mutation);
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::SetBatchSize(Context* context,
                                                                         const v1::SetBatchSizeRequest* request,
                                                                         v1::SetBatchSizeResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response,
-                [this, request](const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
+  return Change(parts_.executor, "SetBatchSize", context, request, response,
+                [this, request](const std::string& migration, const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
                   MD_RETURN_IF_ERROR(CheckSizes(*request));
                   SizeRequest sizes;
                   sizes.automatic = request->automatic();
                   sizes.batch_size = request->batch_size();
                   sizes.sub_batch_size = request->sub_batch_size();
                   MD_ASSIGN_OR_RETURN(sizes.until, OptionalTime(request->has_until(), request->until(), "until"));
-                  return parts_.controller.SetBatchSize(request->migration(), sizes, mutation);
+                  return parts_.controller.SetBatchSize(migration, sizes, mutation);
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Accept(Context* context, const v1::AcceptRequest* request,
                                                                   v1::AcceptResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response,
-                [this, request](const MutationContext& mutation) {
-                  return parts_.controller.Accept(request->migration(), mutation);
+  return Change(parts_.executor, "Accept", context, request, response,
+                [this](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Accept(migration, mutation);
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Cancel(Context* context, const v1::CancelRequest* request,
                                                                   v1::CancelResponse* response) {
-  return Change(parts_.urgent, Access::kOperate, context, request, response,
-                [this, request](const MutationContext& mutation) {
-                  return parts_.controller.Cancel(request->migration(), mutation);
+  return Change(parts_.urgent, "Cancel", context, request, response,
+                [this](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Cancel(migration, mutation);
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Cleanup(Context* context, const v1::CleanupRequest* request,
                                                                    v1::CleanupResponse* response) {
-  return Change(parts_.executor, Access::kOperate, context, request, response,
-                [this, request](const MutationContext& mutation) {
-                  return parts_.controller.Cleanup(request->migration(), mutation);
+  return Change(parts_.executor, "Cleanup", context, request, response,
+                [this](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Cleanup(migration, mutation);
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Delete(Context* context, const v1::DeleteRequest* request,
                                                                   v1::DeleteResponse* response) {
-  return Change(parts_.executor, Access::kAdminister, context, request, response,
-                [this, request](const MutationContext& mutation) {
-                  return parts_.controller.Delete(request->migration(), mutation, request->acknowledge_leftovers());
+  return Change(parts_.executor, "Delete", context, request, response,
+                [this, request](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Delete(migration, mutation, request->acknowledge_leftovers());
                 });
 }
 
 MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* context, const v1::EnqueueRequest* request,
                                                                    v1::EnqueueResponse* response) {
   const std::string subject = SubjectOf(*request);
-  return Defer(parts_.executor, context, subject, [this, context, request, response]() -> absl::Status {
-    const bool brings_definition = request->has_file() || request->has_inline_();
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, brings_definition ? Access::kAdminister : Access::kOperate));
+  const bool brings_definition = request->has_file() || request->has_inline_();
+  auto call = Admit(*context, brings_definition ? kEnqueueDefinition : "Enqueue", brings_definition ? "" : request->migration());
+  if (!call.ok()) return Answer(context, call.status(), subject);
+  call->subject = subject;
+  call->request_id = request->request_id();
+  call->changes = true;
+  return Defer(parts_.executor, context, *call, [this, call = *call, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckText(*request));
-    MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(*context, *request));
-    MD_ASSIGN_OR_RETURN(const Controller::EnqueueArguments arguments, EnqueueArgumentsOf(*request));
+    MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(call.principal, *request));
+    MD_ASSIGN_OR_RETURN(Controller::EnqueueArguments arguments, EnqueueArgumentsOf(*request));
+    // Without a target it is for the only one that is configured, which the caller may not be allowed to touch.
+    if (arguments.name.has_value()) MD_RETURN_IF_ERROR(CheckTarget(call.principal, arguments.definition.target()));
+    if (!arguments.name.has_value()) arguments.migration = call.migration;
     const auto result = parts_.controller.Enqueue(arguments, mutation);
     if (result.status().code() == absl::StatusCode::kPermissionDenied)
       return WithReason(result.status(), kReasonInlineNotAllowed);
@@ -384,10 +422,15 @@ MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* cont
 
 MigrationControlService::Reactor* MigrationControlService::Freeze(Context* context, const v1::FreezeRequest* request,
                                                                   v1::FreezeResponse* response) {
-  return Defer(parts_.urgent, context, request->target(), [this, context, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kOperate));
+  auto call = Admit(*context, "Freeze", "");
+  if (!call.ok()) return Answer(context, call.status(), request->target());
+  call->subject = request->target();
+  call->request_id = request->request_id();
+  call->changes = true;
+  return Defer(parts_.urgent, context, *call, [this, principal = call->principal, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckText(*request));
-    MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(*context, *request));
+    MD_RETURN_IF_ERROR(CheckTarget(principal, request->target()));
+    MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(principal, *request));
     FreezeRecord freeze;
     freeze.target = request->target();
     freeze.reason = request->reason();
@@ -404,10 +447,15 @@ MigrationControlService::Reactor* MigrationControlService::Freeze(Context* conte
 MigrationControlService::Reactor* MigrationControlService::Unfreeze(Context* context,
                                                                     const v1::UnfreezeRequest* request,
                                                                     v1::UnfreezeResponse* response) {
-  return Defer(parts_.executor, context, request->target(), [this, context, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckAccess(parts_.anonymous_role, Access::kOperate));
+  auto call = Admit(*context, "Unfreeze", "");
+  if (!call.ok()) return Answer(context, call.status(), request->target());
+  call->subject = request->target();
+  call->request_id = request->request_id();
+  call->changes = true;
+  return Defer(parts_.executor, context, *call, [this, principal = call->principal, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckText(*request));
-    MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(*context, *request));
+    MD_RETURN_IF_ERROR(CheckTarget(principal, request->target()));
+    MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(principal, *request));
     const auto ended = parts_.controller.Unfreeze(request->target(), mutation);
     if (ended.status().code() == absl::StatusCode::kNotFound) return WithReason(ended.status(), kReasonFreezeNotFound);
     if (ended.status().code() == absl::StatusCode::kAlreadyExists)

@@ -11,6 +11,7 @@
 #include "server/clock.h"
 #include "server/control/controller.h"
 #include "server/rpc/access.h"
+#include "server/rpc/authenticator.h"
 #include "server/rpc/executor.h"
 #include "server/rpc/recent_events.h"
 #include "server/rpc/watch_hub.h"
@@ -28,7 +29,7 @@ struct ControlServiceParts {
   Executor& urgent;
   RecentEvents& recent_events;
   WatchHub& watches;
-  AnonymousRole anonymous_role = AnonymousRole::kAdmin;
+  const Authenticator& authenticator;
 };
 
 // Handlers are called by gRPC's threads and never block.
@@ -82,13 +83,24 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
                     migrationcontrol::v1::UnfreezeResponse* response) override;
 
  private:
+  // A call that may go on.
+  struct Admitted {
+    Principal principal;
+    std::string method;      // "Pause"
+    std::string subject;     // as the caller named it, for errors and logs; may be empty
+    std::string migration;   // the same; target/name for a caller who may not see all targets
+    std::string request_id;  // of one that changes something
+    bool changes = false;    // something: worth a line in the log
+  };
+  // Errors of Authenticator::Admit; NOT_FOUND for a migration that the caller may not see.
+  absl::StatusOr<Admitted> Admit(const Context& context, const char* method, const std::string& migration) const;
   // Does `work` on `lane` and answers with what it returns; at once when the lane is full. Work that nobody waits for
   // any more when its turn comes is not done.
-  Reactor* Defer(Executor& lane, Context* context, const std::string& subject, std::function<absl::Status()> work);
+  Reactor* Defer(Executor& lane, Context* context, Admitted call, std::function<absl::Status()> work);
   // A verb that changes one migration: checks, calls, packs `migration`.
+  using Verb = std::function<absl::StatusOr<StoredMigration>(const std::string& migration, const MutationContext&)>;
   template <typename Request, typename Response>
-  Reactor* Change(Executor& lane, Access access, Context* context, const Request* request, Response* response,
-                  std::function<absl::StatusOr<StoredMigration>(const MutationContext&)> verb);
+  Reactor* Change(Executor& lane, const char* method, Context* context, const Request* request, Response* response, Verb verb);
 
   migrationcontrol::v1::Migration Show(const StoredMigration& stored) const;
 

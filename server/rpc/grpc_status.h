@@ -26,6 +26,7 @@ inline constexpr char kReasonRequestIdReused[] = "REQUEST_ID_REUSED";
 inline constexpr char kReasonStateInvalid[] = "MIGRATION_STATE_INVALID";
 inline constexpr char kReasonRevisionMismatch[] = "REVISION_MISMATCH";
 inline constexpr char kReasonRoleMissing[] = "ROLE_MISSING";
+inline constexpr char kReasonCredentialsInvalid[] = "CREDENTIALS_INVALID";
 inline constexpr char kReasonInlineNotAllowed[] = "INLINE_DEFINITIONS_NOT_ALLOWED";
 inline constexpr char kReasonUnavailable[] = "DATABASE_UNAVAILABLE";
 inline constexpr char kReasonStopping[] = "SERVER_STOPPING";

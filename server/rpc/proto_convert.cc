@@ -79,14 +79,15 @@ void FillSizes(const Migration& m, absl::Time now, v1::Migration& out) {
   SetTime(TimeOr(m.size_override->until), size_override, &v1::BatchSizeOverride::mutable_until);
 }
 
-v1::Outlook OutlookOf(const Migration& m, const ProgressView& view, std::optional<absl::Time> deadline,
-                      absl::Time now) {
-  if (!deadline.has_value()) return v1::OUTLOOK_NONE;
-  const absl::Time end = m.finished_at.value_or(now);
-  if (end > *deadline) return v1::OUTLOOK_MISSED;
-  if (m.state == State::kCompleted) return v1::OUTLOOK_ON_TRACK;
-  if (!view.eta.has_value()) return v1::OUTLOOK_UNSPECIFIED;  // not known yet
-  return *view.eta <= *deadline ? v1::OUTLOOK_ON_TRACK : v1::OUTLOOK_AT_RISK;
+v1::Outlook ToProto(Outlook outlook) {
+  switch (outlook) {
+    case Outlook::kNone: return v1::OUTLOOK_NONE;
+    case Outlook::kUnknown: return v1::OUTLOOK_UNSPECIFIED;
+    case Outlook::kOnTrack: return v1::OUTLOOK_ON_TRACK;
+    case Outlook::kAtRisk: return v1::OUTLOOK_AT_RISK;
+    case Outlook::kMissed: return v1::OUTLOOK_MISSED;
+  }
+  return v1::OUTLOOK_UNSPECIFIED;
 }
 
 void FillProgress(const StoredMigration& stored, absl::Time now, v1::Progress& out) {
@@ -101,12 +102,9 @@ void FillProgress(const StoredMigration& stored, absl::Time now, v1::Progress& o
   out.set_batches_done(m.progress.batches_done);
   SetTime(TimeOr(view.eta), out, &v1::Progress::mutable_eta);
   out.set_eta_state(ToProto(view.eta_state));
-  std::optional<absl::Time> deadline;
-  const auto& pace = stored.definition->pace();
-  if (pace.has_finish_within() && m.started_at.has_value())
-    deadline = *m.started_at + FromDuration(pace.finish_within());
+  const std::optional<absl::Time> deadline = DeadlineOf(stored);
   SetTime(TimeOr(deadline), out, &v1::Progress::mutable_deadline);
-  out.set_outlook(OutlookOf(m, view, deadline, now));
+  out.set_outlook(ToProto(OutlookOf(m, view, deadline, now)));
 }
 
 void FillSteps(const StoredMigration& stored, v1::Migration& out) {

@@ -15,21 +15,31 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "migrations/model/status_macros.h"
+#include "server/rpc/call_metrics.h"
 #include "server/rpc/listen_address.h"
+#include "server/rpc/tls_credentials.h"
 
 namespace migrationd {
 namespace {
 
 constexpr int kRecentEvents = 10;
 
-// Health, reflection and channelz are plug-ins of every server that is built after this.
+// Health and reflection are plug-ins of every server that is built after this.
 void RegisterPlugins() {
   static const bool registered = [] {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    grpc::channelz::experimental::InitChannelzService();
     // The health service is gRPC's own and comes without a descriptor; naming it links the one that reflection shows.
     grpc::health::v1::HealthCheckRequest::descriptor();
+    return true;
+  }();
+  static_cast<void>(registered);
+}
+
+// It tells who is connected, and knows no roles: for those who trust everybody who can connect.
+void RegisterChannelz() {
+  static const bool registered = [] {
+    grpc::channelz::experimental::InitChannelzService();
     return true;
   }();
   static_cast<void>(registered);
@@ -71,9 +81,13 @@ RecentEvents::Fetch FetchFrom(Controller& controller) {
 
 }  // namespace
 
-RpcServer::RpcServer(RpcServerOptions options, Controller& controller, Board& board, Clock& clock)
+RpcServer::RpcServer(RpcServerOptions options, Controller& controller, Board& board, Metrics& metrics, Clock& clock)
     : options_(std::move(options)),
       board_(board),
+      metrics_(metrics),
+      clock_(clock),
+      authenticator_(options_.anonymous_role, options_.credentials),
+      transport_(options_.certificates == nullptr ? grpc::InsecureServerCredentials() : MakeTlsCredentials(options_.certificates)),
       executor_(options_.workers, options_.queue),
       urgent_(options_.urgent_workers, options_.urgent_queue),
       recent_events_(FetchFrom(controller), clock),
@@ -85,17 +99,22 @@ RpcServer::RpcServer(RpcServerOptions options, Controller& controller, Board& bo
                 .urgent = urgent_,
                 .recent_events = recent_events_,
                 .watches = watches_,
-                .anonymous_role = options_.anonymous_role}) {}
+                .authenticator = authenticator_}) {}
 
 RpcServer::~RpcServer() { Shutdown(absl::ZeroDuration()); }
 
 absl::Status RpcServer::Start() {
   MD_RETURN_IF_ERROR(CheckListenAddress(options_.listen));
   RegisterPlugins();
+  if (options_.anonymous_role == Role::kAdmin) RegisterChannelz();
+  ExpectCalls(metrics_);
   grpc::ServerBuilder builder;
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeCallMetrics(metrics_, clock_));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   ApplyLimits(options_, builder);
   int port = 0;
-  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(options_.listen, transport_, &port);
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();
   const bool is_unix = absl::StartsWith(options_.listen, "unix:");

@@ -12,10 +12,13 @@
 #include "grpcpp/server.h"
 #include "server/clock.h"
 #include "server/control/controller.h"
+#include "server/observability/metrics.h"
 #include "server/options/options.h"
+#include "server/rpc/authenticator.h"
 #include "server/rpc/control_service.h"
 #include "server/rpc/executor.h"
 #include "server/rpc/recent_events.h"
+#include "server/rpc/server_certificates.h"
 #include "server/rpc/watch_hub.h"
 #include "server/scheduler/board.h"
 
@@ -24,7 +27,11 @@ namespace migrationd {
 struct RpcServerOptions {
   // host:port (port 0: any free one), or unix:/path/of/socket.
   std::string listen = "127.0.0.1:50051";
-  AnonymousRole anonymous_role = AnonymousRole::kAdmin;
+  Role anonymous_role = Role::kAdmin;
+  // Null: plain text. Shared with whoever refreshes it.
+  std::shared_ptr<const ServerCertificates> certificates;
+  // Null: nobody is known by token or certificate. Outlives the server.
+  const CredentialFile* credentials = nullptr;
 
   // Calls that wait for a database: so many at once, so many more in the queue.
   int workers = 4;
@@ -53,7 +60,7 @@ struct RpcServerOptions {
 class RpcServer {
  public:
   // All references outlive the server.
-  RpcServer(RpcServerOptions options, Controller& controller, Board& board, Clock& clock);
+  RpcServer(RpcServerOptions options, Controller& controller, Board& board, Metrics& metrics, Clock& clock);
   // Shuts down.
   ~RpcServer();
   RpcServer(const RpcServer&) = delete;
@@ -64,6 +71,7 @@ class RpcServer {
   absl::Status Start();
   // Bound port; 0 for a unix socket or before Start.
   int port() const { return port_; }
+  std::size_t watch_count() const { return watches_.stream_count(); }
 
   // Overrules health for the rest of the process's life, as when it is about to stop: false is NOT_SERVING, true
   // follows the board.
@@ -79,6 +87,11 @@ class RpcServer {
 
   const RpcServerOptions options_;
   Board& board_;
+  Metrics& metrics_;
+  Clock& clock_;
+  const Authenticator authenticator_;
+  // gRPC asks it at each handshake, so it outlives the server.
+  std::shared_ptr<grpc::ServerCredentials> transport_;
   Executor executor_;
   Executor urgent_;
   RecentEvents recent_events_;

@@ -25,8 +25,9 @@ absl::Status Stopping() {
                     kReasonStopping);
 }
 
-absl::StatusOr<WatchFilter> FilterOf(const v1::WatchRequest& request, const BoardSnapshot& snapshot) {
+absl::StatusOr<WatchFilter> FilterOf(const v1::WatchRequest& request, const Watcher& watcher, const BoardSnapshot& snapshot) {
   WatchFilter filter;
+  filter.visible_targets = watcher.targets;
   filter.target = request.target();
   filter.labels = {request.labels().begin(), request.labels().end()};
   if (request.migration().empty()) return filter;
@@ -50,9 +51,14 @@ WatchHub::Reactor* WatchHub::Refuse(const absl::Status& status, const std::strin
   return new RefusedStream(ToGrpcStatus(status, subject));
 }
 
-WatchHub::Reactor* WatchHub::Open(const v1::WatchRequest& request) {
+std::size_t WatchHub::stream_count() const {
+  absl::MutexLock lock(&mutex_);
+  return streams_.size();
+}
+
+WatchHub::Reactor* WatchHub::Open(const v1::WatchRequest& request, const Watcher& watcher) {
   const auto refuse = [&](const absl::Status& status) { return Refuse(status, request.migration()); };
-  auto filter = FilterOf(request, *board_.Get());
+  auto filter = FilterOf(request, watcher, *board_.Get());
   if (!filter.ok()) return refuse(filter.status());
   const auto seen = ParseResumeToken(request.resume_token(), boot_id_);
   if (!seen.ok()) return refuse(seen.status());
@@ -64,8 +70,15 @@ WatchHub::Reactor* WatchHub::Open(const v1::WatchRequest& request) {
             "There are ", streams_.size(), " watches already, which is the limit; try again later, or use List.")),
         kReasonTooManyWatches));
   }
+  const auto of_caller = static_cast<std::size_t>(
+      std::count_if(streams_.begin(), streams_.end(), [&](const WatchStream* stream) { return stream->watcher() == watcher.name; }));
+  if (of_caller >= options_.streams_per_caller_max) {
+    return refuse(WithReason(absl::ResourceExhaustedError(absl::StrCat(watcher.name, " has ", of_caller,
+                                                                       " watches already, which is the limit of one caller.")),
+                             kReasonTooManyWatches));
+  }
   streams_.push_back(new WatchStream(
-      *this, WatchState(*std::move(filter), *seen, boot_id_, options_.migrations_per_message), clock_.Now()));
+      *this, WatchState(*std::move(filter), *seen, boot_id_, options_.migrations_per_message), watcher.name, clock_.Now()));
   woken_ = true;
   return streams_.back();
 }

@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,8 +26,15 @@ class WatchStream;
 
 struct WatchHubOptions {
   std::size_t streams_max = 100;
+  std::size_t streams_per_caller_max = 20;
   absl::Duration heartbeat = absl::Seconds(5);
   int migrations_per_message = 100;
+};
+
+// Who watches.
+struct Watcher {
+  std::string name;                                        // Principal::actor; its watches are counted together
+  std::optional<std::set<std::string>> targets = {};  // what it may see; nullopt: all
 };
 
 // Thread-safe.
@@ -42,8 +51,11 @@ class WatchHub {
   WatchHub& operator=(const WatchHub&) = delete;
 
   // The reactor of a new call, owned by gRPC. Ends at once with NOT_FOUND (the migration), INVALID_ARGUMENT
-  // (resume_token), RESOURCE_EXHAUSTED (too many streams) or UNAVAILABLE (stopped).
-  Reactor* Open(const migrationcontrol::v1::WatchRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  // (resume_token), RESOURCE_EXHAUSTED (too many streams, of all callers or of this one) or UNAVAILABLE (stopped).
+  Reactor* Open(const migrationcontrol::v1::WatchRequest& request, const Watcher& watcher) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Streams that are open.
+  std::size_t stream_count() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The reactor of a call that is over with that error.
   static Reactor* Refuse(const absl::Status& status, const std::string& subject);
@@ -62,7 +74,7 @@ class WatchHub {
   Board& board_;
   Clock& clock_;
   const std::string boot_id_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // Added by Open, removed by the thread, which alone ends streams; an ended one belongs to gRPC.

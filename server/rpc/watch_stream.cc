@@ -21,11 +21,13 @@ constexpr std::size_t kMessageBytes = 1024 * 1024;
 }  // namespace
 
 bool WatchFilter::Matches(const Migration& migration) const {
+  if (visible_targets.has_value() && visible_targets->count(migration.target) == 0) return false;
   return (!id.has_value() || migration.id == *id) && (target.empty() || migration.target == target) &&
          HasLabels(migration, labels);
 }
 
 bool WatchFilter::MatchesDeleted(const std::string& name) const {
+  if (visible_targets.has_value() && visible_targets->count(name.substr(0, name.find('/'))) == 0) return false;
   return (!id.has_value() || name == full_name) && (target.empty() || absl::StartsWith(name, target + "/"));
 }
 

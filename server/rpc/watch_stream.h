@@ -25,6 +25,7 @@ struct WatchFilter {
   std::string full_name;  // with id
   std::string target;
   std::map<std::string, std::string> labels;
+  std::optional<std::set<std::string>> visible_targets;  // what the watcher may see; nullopt: all
 
   bool Matches(const Migration& migration) const;
   // The labels of a deleted migration are not known any more: they let it pass.
@@ -66,8 +67,10 @@ class WatchState {
 // stream; after Finish it does not touch it any more.
 class WatchStream : public grpc::ServerWriteReactor<migrationcontrol::v1::WatchResponse> {
  public:
-  WatchStream(WatchHub& hub, WatchState state, absl::Time opened_at)
-      : state_(std::move(state)), sent_at_(opened_at), hub_(hub) {}
+  WatchStream(WatchHub& hub, WatchState state, std::string watcher, absl::Time opened_at)
+      : state_(std::move(state)), watcher_(std::move(watcher)), sent_at_(opened_at), hub_(hub) {}
+
+  const std::string& watcher() const { return watcher_; }
 
   bool writing() const { return writing_.load(); }
   bool over() const { return over_.load(); }
@@ -83,6 +86,7 @@ class WatchStream : public grpc::ServerWriteReactor<migrationcontrol::v1::WatchR
   void Write(migrationcontrol::v1::WatchResponse response, absl::Time now);
 
   WatchState state_;
+  const std::string watcher_;
   absl::Time sent_at_;
   migrationcontrol::v1::WatchResponse in_flight_;
   WatchHub& hub_;

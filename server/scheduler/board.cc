@@ -109,6 +109,12 @@ void Board::Notify() {
   listeners.clear();
 }
 
+std::optional<absl::Time> DeadlineOf(const StoredMigration& stored) {
+  const auto& pace = stored.definition->pace();
+  if (!pace.has_finish_within() || !stored.migration.started_at.has_value()) return std::nullopt;
+  return *stored.migration.started_at + absl::Seconds(pace.finish_within().seconds()) + absl::Nanoseconds(pace.finish_within().nanos());
+}
+
 absl::StatusOr<BoardEntry> Resolve(const BoardSnapshot& snapshot, const std::string& reference) {
   if (reference.empty()) {
     return absl::InvalidArgumentError("migration: no migration is named; expected its name, target/name, version or file name.");

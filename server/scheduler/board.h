@@ -39,6 +39,16 @@ struct CatalogIssue {
   std::string message;
 };
 
+// What this process is doing.
+struct WorkFacts {
+  std::map<std::string, int> runs;  // by target
+  int leases = 0;
+  absl::Time renewed_at = absl::InfinitePast();  // process clock; of the claims, lately
+};
+
+// Its `finish_within`, counted from the first RUNNING; nullopt: it has none, or has not begun.
+std::optional<absl::Time> DeadlineOf(const StoredMigration& stored);
+
 struct TargetCondition {
   bool reachable = false;
   std::string error;  // empty when reachable
@@ -57,6 +67,7 @@ struct BoardSnapshot {
   std::vector<FreezeRecord> freezes;
   std::vector<CatalogIssue> catalog_issues;
   std::map<std::string, TargetCondition> targets;  // every configured target
+  WorkFacts work;
   // target/name of migrations deleted lately, by the version in which they went; at most kDeletedKept, the oldest go first.
   std::multimap<std::uint64_t, std::string> deleted;
 

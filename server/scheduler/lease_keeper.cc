@@ -27,7 +27,13 @@ void LeaseKeeper::Stop() {
 
 void LeaseKeeper::Add(const LeaseKey& key) {
   absl::MutexLock lock(&mutex_);
+  if (keys_.empty()) renewed_at_ = clock_.Now();
   keys_[key.token] = key;
+}
+
+LeaseKeeper::Facts LeaseKeeper::facts() const {
+  absl::MutexLock lock(&mutex_);
+  return {.claims = static_cast<int>(keys_.size()), .renewed_at = renewed_at_};
 }
 
 void LeaseKeeper::Remove(const LeaseKey& key) {
@@ -45,6 +51,10 @@ absl::Status LeaseKeeper::RenewOnce() {
   const absl::Time sent = clock_.Now();
   const auto renewed = store_.Renew(keys, ttl_);
   if (!renewed.ok()) return renewed.status();
+  {
+    absl::MutexLock lock(&mutex_);
+    renewed_at_ = sent;
+  }
   std::set<std::string> held;
   for (const LeaseKey& key : *renewed) {
     held.insert(key.token);

@@ -32,6 +32,12 @@ class LeaseKeeper {
   void Add(const LeaseKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
   void Remove(const LeaseKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  struct Facts {
+    int claims = 0;
+    absl::Time renewed_at = absl::InfinitePast();  // process clock; of a renewal or the first of these claims
+  };
+  Facts facts() const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // One renewal of all claims; what the thread does every third of the ttl, with jitter.
   absl::Status RenewOnce() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -47,7 +53,8 @@ class LeaseKeeper {
   const absl::Duration ttl_;
   const OnRenewed on_renewed_;
   const OnLost on_lost_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  absl::Time renewed_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   std::map<std::string, LeaseKey> keys_ ABSL_GUARDED_BY(mutex_);  // by token
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::BitGen random_ ABSL_GUARDED_BY(mutex_);

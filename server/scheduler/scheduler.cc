@@ -19,13 +19,14 @@ constexpr std::size_t kHoldsPerWriteMax = 500;
 }  // namespace
 
 Scheduler::Scheduler(SchedulerOptions options, ControlStore& store, ControlStore& heartbeat_store, const TargetMap& targets,
-                     Board& board, WorkerPool& workers, WorkerPool& steps, Clock& clock)
+                     Board& board, WorkerPool& workers, WorkerPool& steps, Metrics& metrics, Clock& clock)
     : options_(std::move(options)),
       store_(store),
       targets_(targets),
       board_(board),
       workers_(workers),
       steps_(steps),
+      metrics_(metrics),
       clock_(clock),
       keeper_(
           heartbeat_store, clock, options_.lease_ttl,
@@ -129,6 +130,11 @@ StoredMigration* Scheduler::Find(MigrationId id) {
   return nullptr;
 }
 
+std::string Scheduler::TargetOf(MigrationId id) {
+  const StoredMigration* stored = Find(id);
+  return stored == nullptr ? "" : stored->migration.target;
+}
+
 PolicySnapshot Scheduler::MakeSnapshot(absl::Time now) const {
   PolicySnapshot snapshot;
   snapshot.now = snapshot_.as_of + (now - snapshot_read_at_);
@@ -208,6 +214,7 @@ void Scheduler::Claim(const Action& action) {
                        .workers = workers_,
                        .steps = steps_,
                        .clock = clock_,
+                       .metrics = metrics_,
                        .control_id = control_id_,
                        .actor = absl::StrCat("migrationd ", options_.owner),
                        .target_search_path = {"public"},
@@ -365,6 +372,12 @@ void Scheduler::Publish(absl::Time now) {
   const bool condition_changed = board_.Get()->store_reachable != store_status_.ok() || board_.Get()->loaded != loaded_;
   if (!fresh && !condition_changed && now < next_publish_) return;
   next_publish_ = now + options_.publish_interval;
+  const absl::Duration since = published_at_ == absl::InfinitePast() ? absl::ZeroDuration() : now - published_at_;
+  published_at_ = now;
+  WorkFacts work;
+  const LeaseKeeper::Facts leases = keeper_.facts();
+  work.leases = leases.claims;
+  work.renewed_at = leases.renewed_at;
   struct Live {
     ProgressCounters counters;
     Hold hold;
@@ -377,6 +390,9 @@ void Scheduler::Publish(absl::Time now) {
   for (auto& [id, run] : runs_) {
     if (run->finished()) continue;
     Hold& shown = run_holds_[id];
+    const std::string target = TargetOf({id});
+    ++work.runs[target];
+    if (shown.kind != HoldKind::kNone) metrics_.Held(target, std::string(HoldKindName(shown.kind)), since);
     shown = Stamp(run->CurrentHold(), shown, database_now);
     Lease lease = run->lease();
     lease.epoch = run->epoch();
@@ -393,6 +409,7 @@ void Scheduler::Publish(absl::Time now) {
   }
   board_.Edit([&](BoardSnapshot& board) {
     board.loaded = loaded_;
+    board.work = work;
     board.store_reachable = store_status_.ok();
     board.store_error = store_status_.ok() ? "" : std::string(store_status_.message());
     if (fresh) {

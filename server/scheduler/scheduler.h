@@ -16,6 +16,7 @@
 #include "server/control/controller.h"
 #include "server/execution/migration_run.h"
 #include "server/execution/worker_pool.h"
+#include "server/observability/metrics.h"
 #include "server/scheduler/board.h"
 #include "server/scheduler/lease_keeper.h"
 #include "server/scheduler/policy.h"
@@ -42,7 +43,7 @@ class Scheduler : public SchedulerSignal {
   // each run, so that neither a long statement nor many lanes keep an operator waiting. `heartbeat_store` is used by the lease keeper
   // alone, so that it never waits for a connection.
   Scheduler(SchedulerOptions options, ControlStore& store, ControlStore& heartbeat_store, const TargetMap& targets, Board& board,
-            WorkerPool& workers, WorkerPool& steps, Clock& clock);
+            WorkerPool& workers, WorkerPool& steps, Metrics& metrics, Clock& clock);
   ~Scheduler() override;
 
   void Wake() override ABSL_LOCKS_EXCLUDED(mutex_);
@@ -74,6 +75,8 @@ class Scheduler : public SchedulerSignal {
   void Publish(absl::Time now);
   PolicySnapshot MakeSnapshot(absl::Time now) const;
   StoredMigration* Find(MigrationId id);
+  // Empty for one that the store does not know any more.
+  std::string TargetOf(MigrationId id);
   // The holds whose kind and reason stay keep their `since`.
   Hold Stamp(const Hold& hold, const Hold& before, absl::Time database_now) const;
 
@@ -83,6 +86,7 @@ class Scheduler : public SchedulerSignal {
   Board& board_;
   WorkerPool& workers_;
   WorkerPool& steps_;
+  Metrics& metrics_;
   Clock& clock_;
   LeaseKeeper keeper_;
 
@@ -97,6 +101,7 @@ class Scheduler : public SchedulerSignal {
   int store_failures_ = 0;
   absl::Time next_refresh_ = absl::InfinitePast();
   absl::Time next_publish_ = absl::InfinitePast();
+  absl::Time published_at_ = absl::InfinitePast();
   absl::Time next_record_ = absl::InfinitePast();
   std::vector<HoldUpdate> holds_to_record_;
   std::map<std::int64_t, Hold> run_holds_;  // last shown, for `since`

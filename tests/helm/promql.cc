@@ -35,13 +35,4 @@ void ExpectKnownMetrics(const std::string& where, const std::string& expression,
   }
 }
 
-std::set<std::string> KnownMetrics(const std::string& list_file) {
-  std::set<std::string> names;
-  std::istringstream lines(ReadFile(list_file));
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.empty() && line[0] != '#') names.insert(line);
-  }
-  return names;
-}
-
 }  // namespace migrationd

@@ -65,7 +65,7 @@ void ServerFixture::SetTargetUrl(const std::string& name, const std::string& url
 
 std::vector<std::string> ServerFixture::CommandLine() const {
   std::vector<std::string> command = {
-      options_.program, "--listen", address_, "--lease-ttl", absl::FormatDuration(options_.lease_ttl),
+      options_.program, "--listen", address_, "--http-listen", "off", "--lease-ttl", absl::FormatDuration(options_.lease_ttl),
       "--migrations",   migrations_};
   if (!options_.control_url.empty()) {
     command.insert(command.end(), {"--control-url-file", folder_.path() + "/control.url"});

@@ -41,6 +41,16 @@ struct ClientOptions {
   int max_attempts = 5;
   absl::Duration initial_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(2);
+
+  // Any of the next three: the connection is encrypted. PEM files, read when the client is made; one that cannot be read makes every call
+  // UNAVAILABLE, saying so.
+  std::string ca_file;           // authorities to trust; empty with `tls`: the system's
+  std::string certificate_file;  // to show to a server that demands one (mutual TLS), with
+  std::string key_file;
+  bool tls = false;  // encrypted, also without any of them
+  // A file with a bearer token, read again for each call, so that a rotated one is picked up. Do not use it without TLS on networks that
+  // others can read.
+  std::string token_file;
 };
 
 // What every mutation may carry. Empty request_id: the library makes one.

@@ -104,9 +104,9 @@ TEST(Options, RefusesEachBadValueNamingItsPlace) {
       {{"--anonymous-role", "root"}, "none, viewer, operator or admin"},
       {{"--log-level", "loud"}, "debug, info, warning or error"},
       {{"--log-format", "xml"}, "json or text"},
-      {{"--tls-cert", "x"}, "--tls-cert: this version does not serve this option yet"},
-      {{"--tokens", "x"}, "--tokens"},
-      {{"--http-listen", "127.0.0.1:1"}, "--http-listen"},
+      {{"--tls-cert", "x"}, "--tls-cert and --tls-key belong together"},
+      {{"--tls-client-ca", "x"}, "--tls-client-ca needs"},
+      {{"--http-listen", "nowhere"}, "--http-listen: \"nowhere\" is not valid"},
       {{"--max-running-per-target", "65"}, "from 1 to 64"},
       {{"--control-url", "postgresql:///a", "--control-url-file", "f"}, "exclude each other"},
   };
@@ -150,10 +150,10 @@ TEST(Options, NeverRepeatsAUrlThatMayHoldAPassword) {
 }
 
 TEST(Options, AnonymousCallersAreViewersOffLoopbackUnlessSaidOtherwise) {
-  EXPECT_EQ(Parse({"--dev"})->options.anonymous_role, AnonymousRole::kAdmin);
-  EXPECT_EQ(Parse({"--dev", "--listen", "0.0.0.0:1"})->options.anonymous_role, AnonymousRole::kViewer);
-  EXPECT_EQ(Parse({"--dev", "--listen", "0.0.0.0:1", "--anonymous-role", "operator"})->options.anonymous_role, AnonymousRole::kOperator);
-  EXPECT_EQ(Parse({"--dev", "--listen", "unix:/tmp/s"})->options.anonymous_role, AnonymousRole::kAdmin);
+  EXPECT_EQ(Parse({"--dev"})->options.anonymous_role, Role::kAdmin);
+  EXPECT_EQ(Parse({"--dev", "--listen", "0.0.0.0:1"})->options.anonymous_role, Role::kViewer);
+  EXPECT_EQ(Parse({"--dev", "--listen", "0.0.0.0:1", "--anonymous-role", "operator"})->options.anonymous_role, Role::kOperator);
+  EXPECT_EQ(Parse({"--dev", "--listen", "unix:/tmp/s"})->options.anonymous_role, Role::kAdmin);
 }
 
 TEST(Options, KnowsItsCommands) {

@@ -30,7 +30,7 @@ inline RpcServerOptions TestServerOptions() {
 
 struct RpcWorld : ControlWorld {
   explicit RpcWorld(RpcServerOptions options = TestServerOptions(), ControllerOptions controller_options = {})
-      : ControlWorld(controller_options), server(std::move(options), controller, board, Clock::Real()) {
+      : ControlWorld(controller_options), server(std::move(options), controller, board, metrics, Clock::Real()) {
     const absl::Status started = server.Start();
     if (!started.ok()) ADD_FAILURE() << started;
     channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(server.port()), grpc::InsecureChannelCredentials());
@@ -38,6 +38,7 @@ struct RpcWorld : ControlWorld {
   }
   ~RpcWorld() { server.Shutdown(absl::Seconds(2)); }
 
+  Metrics metrics;
   RpcServer server;
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::MigrationControl::Stub> stub;

@@ -107,7 +107,8 @@ TEST(ListenTest, OnAPortThatIsTakenSaysSo) {
   RpcWorld world;
   RpcServerOptions options;
   options.listen = "127.0.0.1:" + std::to_string(world.server.port());
-  RpcServer second(options, world.controller, world.board, Clock::Real());
+  Metrics metrics_of_second;
+  RpcServer second(options, world.controller, world.board, metrics_of_second, Clock::Real());
   EXPECT_THAT(second.Start(),
               StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr(options.listen), HasSubstr("in use"))));
   EXPECT_THAT(Call(world, &Stub::List, v1::ListRequest()).first, IsGrpcOk()) << "the first is not disturbed";
@@ -118,7 +119,8 @@ TEST(ListenTest, OnAUnixSocket) {
   ControlWorld world;
   RpcServerOptions options;
   options.listen = "unix:" + path;
-  RpcServer server(options, world.controller, world.board, Clock::Real());
+  Metrics metrics_of_server;
+  RpcServer server(options, world.controller, world.board, metrics_of_server, Clock::Real());
   MD_ASSERT_OK(server.Start());
   EXPECT_EQ(server.port(), 0);
   const auto stub =
@@ -151,9 +153,11 @@ TEST(ListenTest, SaysWhyAnAddressCannotBeBound) {
 
 TEST(ShutdownTest, MayBeCalledTwiceAndBeforeStart) {
   ControlWorld world;
-  RpcServer never(TestServerOptions(), world.controller, world.board, Clock::Real());
+  Metrics metrics_of_never;
+  RpcServer never(TestServerOptions(), world.controller, world.board, metrics_of_never, Clock::Real());
   never.Shutdown(absl::Seconds(1));
-  RpcServer server(TestServerOptions(), world.controller, world.board, Clock::Real());
+  Metrics metrics_of_server;
+  RpcServer server(TestServerOptions(), world.controller, world.board, metrics_of_server, Clock::Real());
   MD_ASSERT_OK(server.Start());
   server.Shutdown(absl::Seconds(1));
   server.Shutdown(absl::Seconds(1));

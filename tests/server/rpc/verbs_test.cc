@@ -388,7 +388,7 @@ TEST(RpcVerbsTest, JobsAndEventsComeInPagesWhoseTokensAreOfTheirQuery) {
 
 TEST(RpcAccessTest, AViewerMayLookAndAnOperatorMayNotDelete) {
   RpcServerOptions options = TestServerOptions();
-  options.anonymous_role = AnonymousRole::kViewer;
+  options.anonymous_role = Role::kViewer;
   {
     RpcWorld world(options);
     world.Add("one");
@@ -396,7 +396,7 @@ TEST(RpcAccessTest, AViewerMayLookAndAnOperatorMayNotDelete) {
     EXPECT_THAT(Call(world, &Stub::Pause, Naming<v1::PauseRequest>("one")).first,
                 GrpcStatusIs(grpc::StatusCode::PERMISSION_DENIED, "ROLE_MISSING", HasSubstr("operator")));
   }
-  options.anonymous_role = AnonymousRole::kOperator;
+  options.anonymous_role = Role::kOperator;
   {
     RpcWorld world(options);
     world.Add("one");
@@ -404,17 +404,17 @@ TEST(RpcAccessTest, AViewerMayLookAndAnOperatorMayNotDelete) {
     EXPECT_EQ(Call(world, &Stub::Delete, Naming<v1::DeleteRequest>("one")).first.error_code(),
               grpc::StatusCode::PERMISSION_DENIED);
   }
-  options.anonymous_role = AnonymousRole::kNone;
+  options.anonymous_role = Role::kNone;
   RpcWorld world(options);
-  EXPECT_EQ(Call(world, &Stub::List, v1::ListRequest()).first.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Call(world, &Stub::List, v1::ListRequest()).first.error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
 
 TEST(ActorTest, ShowsTheAddressWithoutPortAndOnlyPlainClaims) {
-  EXPECT_EQ(ActorName("ipv4:10.0.0.1:4711", ""), "anonymous@ipv4:10.0.0.1");
-  EXPECT_EQ(ActorName("ipv6:%5B::1%5D:4711", "bob"), "bob (claimed)@ipv6:%5B::1%5D");
-  EXPECT_EQ(ActorName("unix:/run/migrationd.sock", "bob"), "bob (claimed)@unix:/run/migrationd.sock");
-  EXPECT_EQ(ActorName("ipv4:10.0.0.1:4711", "two words"), "anonymous@ipv4:10.0.0.1");
-  EXPECT_EQ(ActorName("ipv4:10.0.0.1:4711", std::string(65, 'x')), "anonymous@ipv4:10.0.0.1");
+  EXPECT_EQ(ActorName("ipv4:10.0.0.1:4711", "", ""), "anonymous@ipv4:10.0.0.1");
+  EXPECT_EQ(ActorName("ipv6:%5B::1%5D:4711", "", "bob"), "bob (claimed)@ipv6:%5B::1%5D");
+  EXPECT_EQ(ActorName("unix:/run/migrationd.sock", "", "bob"), "bob (claimed)@unix:/run/migrationd.sock");
+  EXPECT_EQ(ActorName("ipv4:10.0.0.1:4711", "", "two words"), "anonymous@ipv4:10.0.0.1");
+  EXPECT_EQ(ActorName("ipv4:10.0.0.1:4711", "", std::string(65, 'x')), "anonymous@ipv4:10.0.0.1");
 }
 
 }  // namespace

@@ -47,8 +47,8 @@ std::string WhereYaml(const std::string& extra) {
 SchedulerWorld::SchedulerWorld(int rows)
     : database(std::make_shared<InMemoryDatabase>(rows)),
       targets{{"main", std::make_shared<InMemoryTarget>("main", database)}},
-      scheduler(Options("test:1:1"), store, heartbeat_store, targets, board, workers, steps, clock),
-      other_scheduler(Options("test:2:2"), store, heartbeat_store, targets, other_board, workers, steps, clock),
+      scheduler(Options("test:1:1"), store, heartbeat_store, targets, board, workers, steps, metrics, clock),
+      other_scheduler(Options("test:2:2"), store, heartbeat_store, targets, other_board, workers, steps, metrics, clock),
       controller(ControllerOptions(), store, board, targets, scheduler, clock),
       elsewhere(ControllerOptions(), store, board, targets, no_signal, clock) {
   scheduler.RunOnce();

@@ -76,6 +76,7 @@ struct SchedulerWorld {
   Board board;
   WorkerPool workers{4};
   WorkerPool steps{4};
+  Metrics metrics;
   Scheduler scheduler;
   Board other_board;
   Scheduler other_scheduler;

@@ -1,0 +1,64 @@
+// Who may call with which role: the file of --tokens.
+//
+//   # credential                        name      role      [targets...]
+//   sha256:9f86d081884c7d65...          deploy    operator  main billing
+//   cert:sre.example.org                sre       admin
+//   cert:spiffe://example.org/reporter  reporter  viewer
+//
+// `sha256:` is the SHA-256 of a bearer token, in hex; `cert:` the subject alternative name of a client certificate (its common name where
+// it has none), compared exactly. Without targets the entry holds for all of them. Words are separated by blanks; # begins a comment.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/options/options.h"
+
+namespace migrationd {
+
+struct Credential {
+  enum class Kind { kToken, kCertificate };
+  Kind kind = Kind::kToken;
+  std::string value;  // 64 hex digits in lower case; or a name in a certificate
+  std::string name;   // of the caller, for events and logs
+  Role role = Role::kViewer;
+  std::optional<std::set<std::string>> targets;
+};
+using Credentials = std::vector<Credential>;
+
+// INVALID_ARGUMENT "FILE:LINE: what is wrong, what would be right"; never repeats a credential. At most 10,000 entries.
+absl::StatusOr<Credentials> ParseCredentials(const std::string& file, const std::string& text);
+
+// The entry for that token, found in a time that does not depend on how much of it is right; nullptr: there is none.
+const Credential* FindToken(const Credentials& credentials, std::string_view token);
+const Credential* FindCertificate(const Credentials& credentials, const std::string& name);
+
+// The file as it was when it last was right. Thread-safe.
+class CredentialFile {
+ public:
+  // INVALID_ARGUMENT, UNAVAILABLE (cannot be read).
+  static absl::StatusOr<std::unique_ptr<CredentialFile>> Open(const std::string& path);
+
+  std::shared_ptr<const Credentials> Get() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Reads it again when it has changed; keeps what there was when it cannot be used. Logs what became of a changed file.
+  void Refresh() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  explicit CredentialFile(std::string path) : path_(std::move(path)) {}
+
+  const std::string path_;
+  mutable absl::Mutex mutex_;
+  std::string text_ ABSL_GUARDED_BY(mutex_);  // as last seen, good or not
+  std::shared_ptr<const Credentials> credentials_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace migrationd
