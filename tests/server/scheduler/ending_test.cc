@@ -1,4 +1,8 @@
 // How a migration ends: whoever records it, nothing of what the definition says about its end is forgotten.
+#include <prometheus/metric_family.h>
+
+#include <map>
+
 #include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
 #include "tests/server/scheduler/scheduler_world.h"
@@ -17,6 +21,24 @@ class Ending : public ::testing::Test {
 
   SchedulerWorld world_;
 };
+
+TEST_F(Ending, IsCounted) {
+  std::atomic<bool> lost = false;
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return call == "RunSubBatch" && !lost.exchange(true) ? DatabaseError(kSqlStateFenced, "fenced") : absl::OkStatus();
+  };
+  world_.Add("count", EveryRowYaml());
+  ASSERT_TRUE(world_.Reaches("count", State::kCompleted));
+  std::map<std::string, double> sums;
+  for (const auto& family : world_.metrics.Collect()) {
+    for (const auto& metric : family.metric) sums[family.name] += metric.counter.value;
+  }
+  EXPECT_EQ(sums["migrationd_rows_total"], 100);
+  EXPECT_EQ(sums["migrationd_sub_batches_total"], 10);
+  EXPECT_EQ(sums["migrationd_takeovers_total"], 2);
+  EXPECT_EQ(sums["migrationd_fenced_commits_total"], 1);
+  EXPECT_EQ(sums["migrationd_sub_batch_failures_total"], 1);
+}
 
 TEST_F(Ending, CleansUpByItself) {
   world_.Add("fill", WhereYaml(kCleansUp));
