@@ -3,7 +3,6 @@
 #include <fstream>
 #include <sstream>
 
-#include "absl/strings/str_cat.h"
 #include "client/client_impl.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -14,13 +13,12 @@ namespace {
 
 using Stub = v1::MigrationControl::StubInterface;
 
-// Empty for no file; what cannot be read is no certificate, and the connection says so.
+// Empty for no file. One that cannot be read is told by each call (CheckFiles).
 std::string Pem(const std::string& file) {
-  if (file.empty()) return "";
   std::ifstream in(file, std::ios::binary);
   std::stringstream text;
-  text << in.rdbuf();
-  return in ? text.str() : absl::StrCat("(", file, " cannot be read)");
+  if (in) text << in.rdbuf();
+  return text.str();
 }
 
 std::shared_ptr<grpc::ChannelCredentials> Transport(const ClientOptions& options) {

@@ -33,15 +33,29 @@ inline absl::Status ShowToken(const ClientOptions& options, grpc::ClientContext&
   return absl::OkStatus();
 }
 
+// gRPC would only say that it cannot connect.
+inline absl::Status CheckFiles(const ClientOptions& options) {
+  for (const std::string& file : {options.ca_file, options.certificate_file, options.key_file}) {
+    if (!file.empty() && !std::ifstream(file)) return absl::UnavailableError(file + " cannot be read");
+  }
+  return absl::OkStatus();
+}
+
 class Client::Impl {
  public:
   using Stub = v1::MigrationControl::StubInterface;
   template <typename Request, typename Response>
   using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
-  Impl(ClientOptions options, std::unique_ptr<Stub> stub) : options_(std::move(options)), stub_(std::move(stub)) {}
+  Impl(ClientOptions options, std::unique_ptr<Stub> stub)
+      : options_(std::move(options)), files_(CheckFiles(options_)), stub_(std::move(stub)) {}
 
   const ClientOptions& options() const { return options_; }
+  // Shows who calls. UNAVAILABLE when a certificate file, UNAUTHENTICATED when the token could not be read.
+  absl::Status Introduce(grpc::ClientContext& context) const {
+    if (!files_.ok()) return files_;
+    return ShowToken(options_, context);
+  }
   Stub& stub() { return *stub_; }
 
   // One logical call: attempts until one does not end UNAVAILABLE, attempts or time are used up. `deadline` is for all
@@ -52,8 +66,8 @@ class Client::Impl {
     for (int attempt = 1;; ++attempt) {
       grpc::ClientContext context;
       SetDeadline(context, deadline);
-      const absl::Status shown = ShowToken(options_, context);
-      if (!shown.ok()) return shown;
+      const absl::Status introduced = Introduce(context);
+      if (!introduced.ok()) return introduced;
       Response response;
       const absl::Status status = ToAbslStatus((stub_.get()->*method)(&context, request, &response));
       if (status.ok()) return response;
@@ -86,6 +100,7 @@ class Client::Impl {
 
  private:
   const ClientOptions options_;
+  const absl::Status files_;
   const std::unique_ptr<Stub> stub_;
 };
 

@@ -86,8 +86,8 @@ absl::Status Client::Watch(v1::WatchRequest request, absl::Duration timeout,
   int failures = 0;
   while (true) {
     grpc::ClientContext context;
-    const absl::Status shown = ShowToken(impl_->options(), context);
-    if (!shown.ok()) return shown;
+    const absl::Status introduced = impl_->Introduce(context);
+    if (!introduced.ok()) return introduced;
     SetDeadline(context, std::min(deadline, absl::Now() + kStreamLife));
     const auto reader = impl_->stub().Watch(&context, request);
     v1::WatchResponse response;

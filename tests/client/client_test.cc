@@ -175,6 +175,19 @@ class SilentService : public v1::MigrationControl::Service {
   }
 };
 
+TEST(ClientFilesTest, AFileThatCannotBeReadIsNamedByEachCall) {
+  ClientOptions options;
+  options.address = "127.0.0.1:1";
+  options.max_attempts = 1;
+  options.ca_file = "/nonexistent/ca.crt";
+  EXPECT_THAT(std::string(Client(options).Status("one").status().message()), ::testing::HasSubstr("/nonexistent/ca.crt"));
+  options.ca_file.clear();
+  options.token_file = "/nonexistent/token";
+  const absl::Status without_token = Client(options).Status("one").status();
+  EXPECT_EQ(without_token.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_THAT(std::string(without_token.message()), ::testing::HasSubstr("/nonexistent/token"));
+}
+
 TEST(SilentServer, ACallEndsAtItsDeadline) {
   SilentService service;
   grpc::ServerBuilder builder;
