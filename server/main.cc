@@ -6,11 +6,11 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
 #include <random>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>

@@ -174,8 +174,8 @@ void AddRetry(CommandSet& commands) {
   command
       .add_option(
           "--from", arguments->from,
-          "continue (the default): from where it was, also when an earlier --from start has not begun; start: from the first row; "
-          "adopt: take over another control store's checkpoint")
+          "continue: from where it was, also when an earlier --from start has not begun; start: from the first row; adopt: take over "
+          "another control store's checkpoint. Default: what an earlier retry asked for and has not begun, otherwise continue")
       ->transform(CLI::IsMember({"continue", "start", "adopt"}, CLI::ignore_case));
   command.add_flag("--acknowledge-repeat", arguments->acknowledge_repeat, "With --from start: rows may be done twice");
   AddMutationOptions(command, arguments->call);

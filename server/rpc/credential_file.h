@@ -1,7 +1,7 @@
 // Who may call with which role: the file of --tokens.
 //
 //   # credential                        name      role      [targets...]
-//   sha256:9f86d081884c7d65...          deploy    operator  main billing
+//   sha256:<64 hex digits>              deploy    operator  main billing
 //   cert:sre.example.org                sre       admin
 //   cert:spiffe://example.org/reporter  reporter  viewer
 //
