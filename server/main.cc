@@ -111,7 +111,7 @@ absl::StatusOr<std::unique_ptr<PrivatePostgres>> StartDevPostgres(Options& optio
   return postgres;
 }
 
-absl::StatusOr<std::unique_ptr<ControlStore>> MakeStore(const Options& options, int connections, const std::string& name) {
+absl::StatusOr<std::unique_ptr<PostgresControlStore>> MakeStore(const Options& options, int connections, const std::string& name) {
   PostgresControlStoreOptions store_options;
   store_options.url = UrlProvider(options.control_url, options.control_url_file);
   store_options.max_connections = connections;
@@ -119,8 +119,8 @@ absl::StatusOr<std::unique_ptr<ControlStore>> MakeStore(const Options& options, 
   return PostgresControlStore::Create(std::move(store_options));
 }
 
-TargetMap MakeTargets(const Options& options) {
-  TargetMap targets;
+std::map<std::string, std::shared_ptr<PostgresTarget>> MakeTargets(const Options& options) {
+  std::map<std::string, std::shared_ptr<PostgresTarget>> targets;
   for (const auto& [name, target] : options.targets) {
     PostgresTargetOptions target_options;
     target_options.name = name;
@@ -131,15 +131,28 @@ TargetMap MakeTargets(const Options& options) {
   return targets;
 }
 
-int Upgrade(const Options& options) {
-  auto store = MakeStore(options, 1, "migrationd upgrade");
-  absl::Status status = store.ok() ? (*store)->Upgrade() : store.status();
+// The control store first: it is what refuses while older servers are about. One target that fails keeps no other from its turn.
+int Upgrade(const Options& options, bool contract) {
+  const auto store = MakeStore(options, 1, "migrationd upgrade");
+  absl::Status status = store.status();
+  if (status.ok()) status = contract ? (*store)->UpgradeAndContract() : (*store)->Upgrade();
   if (!status.ok()) {
     std::cerr << "migrationd upgrade: " << status.message() << "\n";
     return 1;
   }
   std::cout << "The schema of the control store is up to date.\n";
-  return 0;
+  if (!contract) return 0;
+  int exit_status = 0;
+  for (const auto& [name, target] : MakeTargets(options)) {
+    const absl::StatusOr<bool> there = target->ContractSchema();
+    if (!there.ok()) {
+      std::cerr << "migrationd upgrade: target " << name << ": " << there.status().message() << "\n";
+      exit_status = 1;
+    } else {
+      std::cout << "Target " << name << (*there ? ": its schema is up to date.\n" : ": there is no schema migration_control yet.\n");
+    }
+  }
+  return exit_status;
 }
 
 // Waits for SIGTERM or SIGINT, which every thread has blocked. Meanwhile SIGUSR1 logs everything, and SIGUSR2 what was configured.
@@ -296,7 +309,7 @@ int Main(int argc, char** argv) {
     case Command::kExit: return parsed->exit_status;
     case Command::kPrintConfig: std::cout << PrintConfig(parsed->options); return 0;
     case Command::kCheckConfig: std::cout << "The configuration is valid.\n"; return 0;
-    case Command::kUpgrade: return Upgrade(parsed->options);
+    case Command::kUpgrade: return Upgrade(parsed->options, parsed->contract);
     case Command::kServe: break;
   }
   const absl::Status status = Serve(parsed->options, signals);

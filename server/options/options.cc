@@ -358,7 +358,14 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv, co
   app.add_flag("--print-config", print_config, "print the effective configuration, passwords redacted, and exit");
   app.add_flag("--check-config", check_config, "check the configuration and exit");
   CLI::App* upgrade = app.add_subcommand("upgrade", "create or upgrade the schema of the control store, and exit");
+  upgrade->footer(
+      "Additive steps are also made by every server at its start (without --no-auto-upgrade), and leave the previous minor version working.\n"
+      "--contract also takes away what that one used, from the control store and from the targets, so that it can no longer be rolled back\n"
+      "to: run it once all servers are new and stay so. It is refused while an older server is connected to the control store; it may be\n"
+      "repeated.");
   upgrade->fallthrough();
+  upgrade->add_flag("--contract", parsed.contract,
+                    "also take away what only older versions use, here and in the schema migration_control of all targets");
   std::map<std::string, std::vector<std::string>> flags;
   for (const OptionSpec& spec : Specs()) {
     if (spec.metavar.empty()) {

@@ -52,6 +52,7 @@ enum class Command { kServe, kUpgrade, kPrintConfig, kCheckConfig, kExit };
 
 struct ParsedOptions {
   Command command = Command::kServe;
+  bool contract = false;  // with kUpgrade: also take away what the programs before this one no longer use
   Options options;
   int exit_status = 0;  // with kExit: --help, --version (0) or a usage error
 };

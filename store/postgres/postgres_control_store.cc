@@ -24,9 +24,17 @@ PostgresControlStore::PostgresControlStore(PostgresControlStoreOptions options)
     : connections_(std::make_unique<Connections>(std::move(options))) {}
 PostgresControlStore::~PostgresControlStore() = default;
 
-absl::Status PostgresControlStore::Upgrade() { return UpgradeSchema(connections_->transactions); }
+absl::Status PostgresControlStore::Upgrade() {
+  return UpgradeSchema(connections_->transactions, connections_->schema_steps, Contracting::kLeave);
+}
 
-absl::Status PostgresControlStore::CheckSchema() { return CheckSchemaVersion(connections_->transactions); }
+absl::Status PostgresControlStore::UpgradeAndContract() {
+  return UpgradeSchema(connections_->transactions, connections_->schema_steps, Contracting::kApply);
+}
+
+absl::Status PostgresControlStore::CheckSchema() {
+  return CheckSchemaVersion(connections_->transactions, connections_->schema_steps);
+}
 
 absl::StatusOr<std::string> PostgresControlStore::ControlId() {
   std::string id;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "migrations/model/schema_steps.h"
 #include "store/control_store.h"
 
 namespace migrationd {
@@ -20,7 +21,10 @@ struct PostgresControlStoreOptions {
   absl::Duration statement_timeout = absl::Seconds(5);
   // Whole seconds, at least two.
   absl::Duration connect_timeout = absl::Seconds(5);
-  std::string application_name = "migrationd";
+  // Two words, "migrationd control"; what this program knows of the schema is put after it.
+  std::string application_name = "migrationd control";
+  // Of this program; tests put the next program's here. Outlives the store.
+  const SchemaSteps* schema_steps = nullptr;
 };
 
 // Thread-safe. See ControlStore for what each method does. Upgrade may wait up to a minute for other processes that
@@ -32,6 +36,9 @@ class PostgresControlStore final : public ControlStore {
   ~PostgresControlStore() override;
 
   absl::Status Upgrade() override;
+  // Upgrade, and the steps that take away what programs before this one no longer use. FAILED_PRECONDITION: a server that
+  // still does is connected.
+  absl::Status UpgradeAndContract();
   absl::Status CheckSchema() override;
   absl::StatusOr<std::string> ControlId() override;
 

@@ -529,7 +529,11 @@ TEST_F(CliTest, TargetSqlPrintsTheSchemaWithoutAServer) {
   server_.Stop();
   const ProgramResult result = Run({"target-sql"});
   EXPECT_EQ(result.exit_status, 0);
-  EXPECT_THAT(result.out, HasSubstr("migration_control"));
+  EXPECT_THAT(result.out, HasSubstr("CREATE SCHEMA IF NOT EXISTS migration_control"));
+  EXPECT_THAT(result.out, HasSubstr("SET version = greatest(version, 1)"));
+  EXPECT_EQ(Run({"target-sql", "--from", "0", "--contract"}).out, result.out);
+  EXPECT_THAT(Run({"target-sql", "--from", "1"}).out, HasSubstr("-- Nothing to do"));
+  EXPECT_EQ(Run({"target-sql", "--from", "99"}).exit_status, 2);
 }
 
 }  // namespace

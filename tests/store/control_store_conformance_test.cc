@@ -3,6 +3,7 @@
 #include "store/postgres/postgres_control_store.h"
 #include "tests/store/database.h"
 #include "tests/support/in_memory_control_store.h"
+#include "tests/support/next_schema.h"
 #include "tests/support/temp_postgres.h"
 
 namespace migrationd {
@@ -20,7 +21,10 @@ class InMemoryUnderTest : public StoreUnderTest {
 
 class PostgresUnderTest : public StoreUnderTest {
  public:
-  PostgresUnderTest() : database_(FreshDatabase()) {
+  // The schema is made by a program that knows `steps`.
+  explicit PostgresUnderTest(const SchemaSteps* steps = nullptr) : database_(FreshDatabase()) {
+    auto maker = PostgresControlStore::Create({.url = [url = database_.url()] { return url; }, .schema_steps = steps});
+    if (!maker.ok() || !(*maker)->Upgrade().ok()) ADD_FAILURE() << "the schema cannot be made";
     auto store = PostgresControlStore::Create({.url = [url = database_.url()] { return url; }});
     if (!store.ok() || !(*store)->Upgrade().ok()) ADD_FAILURE() << "the store cannot be made";
     store_ = *std::move(store);
@@ -42,7 +46,9 @@ class PostgresUnderTest : public StoreUnderTest {
 
 INSTANTIATE_TEST_SUITE_P(Stores, ControlStoreTest,
                          ::testing::Values(StoreKind{"InMemory", [] { return std::make_unique<InMemoryUnderTest>(); }},
-                                           StoreKind{"Postgres", [] { return std::make_unique<PostgresUnderTest>(); }}),
+                                           StoreKind{"Postgres", [] { return std::make_unique<PostgresUnderTest>(); }},
+                                           // This program beside the next one, or after a rollback from it.
+                                           StoreKind{"PostgresOfTheNextProgram", [] { return std::make_unique<PostgresUnderTest>(&NextControlSchemaSteps()); }}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "tests/store/commit_cutter.h"
 #include "tests/store/control_store_conformance.h"
 #include "tests/store/database.h"
+#include "tests/support/next_schema.h"
 #include "tests/support/temp_postgres.h"
 
 namespace migrationd {
@@ -28,9 +29,12 @@ using ::testing::Not;
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ControlStoreTest);  // the suite runs in a program of its own
 
 std::unique_ptr<PostgresControlStore> StoreAt(const std::string& url, int max_connections = 4,
-                                              absl::Duration statement_timeout = absl::Seconds(5)) {
-  auto store = PostgresControlStore::Create(
-      {.url = [url] { return url; }, .max_connections = max_connections, .statement_timeout = statement_timeout});
+                                              absl::Duration statement_timeout = absl::Seconds(5),
+                                              const SchemaSteps* steps = nullptr) {
+  auto store = PostgresControlStore::Create({.url = [url] { return url; },
+                                             .max_connections = max_connections,
+                                             .statement_timeout = statement_timeout,
+                                             .schema_steps = steps});
   EXPECT_THAT(store, IsOk());
   return *std::move(store);
 }
@@ -88,6 +92,47 @@ TEST_F(PostgresControlStoreTest, ASchemaThatNeedsANewerProgramIsRefusedNamingBot
       StatusIs(absl::StatusCode::kFailedPrecondition,
                ::testing::AllOf(HasSubstr("version 9999"), HasSubstr(absl::StrCat("knows version ", kSteps))));
   EXPECT_THAT(store_->Upgrade(), refused);
+  EXPECT_THAT(store_->CheckSchema(), refused);
+}
+
+TEST_F(PostgresControlStoreTest, TheNextProgramAddsBesideThisOneAndTakesAwayOnlyWhenThisOneIsGone) {
+  MD_ASSERT_OK(store_->Upgrade());
+  const MigrationId id = Registered(*store_);
+  const auto next = StoreAt(database_.url(), 4, absl::Seconds(5), &NextControlSchemaSteps());
+  MD_ASSERT_OK(next->Upgrade());
+  EXPECT_EQ(SchemaVersion(), NextControlSchemaSteps().program_version());
+
+  // Both at once, and this one started again: `helm rollback`.
+  for (int i = 0; i < 3; ++i) {
+    MD_EXPECT_OK(store_->Mutate(id, By("Add"), AddOne));
+    MD_EXPECT_OK(next->Mutate(id, By("Add"), AddOne));
+  }
+  const auto restarted = StoreAt(database_.url());
+  MD_EXPECT_OK(restarted->Upgrade());
+  MD_EXPECT_OK(restarted->CheckSchema());
+  MD_ASSERT_OK_AND_ASSIGN(const StoredMigration stored, restarted->Get(id));
+  EXPECT_EQ(stored.migration.accepted_rows, 6);
+  EXPECT_EQ(SchemaVersion(), NextControlSchemaSteps().program_version());
+
+  const std::string older = absl::StrCat("migrationd control schema ", kSteps, " at this host");
+  EXPECT_THAT(next->UpgradeAndContract(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(older)));
+  EXPECT_EQ(database_.Ask("SELECT oldest_program FROM migrationd.control"), "1") << "nothing was taken away";
+  EXPECT_EQ(database_.Ask("SELECT to_regclass('migrationd.request') IS NULL"), "f");
+}
+
+TEST_F(PostgresControlStoreTest, WhatIsTakenAwayLocksThisProgramOutAndNotTheNext) {
+  // This program's store never connects: nobody older is there.
+  const auto next = StoreAt(database_.url(), 4, absl::Seconds(5), &NextControlSchemaSteps());
+  MD_ASSERT_OK(next->UpgradeAndContract());
+  EXPECT_EQ(database_.Ask("SELECT to_regclass('migrationd.request') IS NULL"), "t");
+  MD_EXPECT_OK(next->UpgradeAndContract()) << "it may be repeated";
+  MD_EXPECT_OK(next->CheckSchema());
+  const auto refused =
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               ::testing::AllOf(HasSubstr(absl::StrCat("knows version ", NextControlSchemaSteps().program_version())),
+                                HasSubstr(absl::StrCat("knows version ", kSteps))));
+  EXPECT_THAT(store_->Upgrade(), refused);
+  EXPECT_THAT(store_->UpgradeAndContract(), refused);
   EXPECT_THAT(store_->CheckSchema(), refused);
 }
 

@@ -113,10 +113,11 @@ TEST(Schema, OfANewerProgramIsRefusedWhenThatSaysSo) {
   const std::string url = FreshDatabase();
   auto target = TargetAt(url);
   MD_ASSERT_OK(target->Open(true));
-  Sql(url, absl::StrCat("UPDATE migration_control.schema_version SET version = ", kTargetSchemaVersion + 1));
+  const int newer = TargetSchemaSteps().program_version() + 1;
+  Sql(url, absl::StrCat("UPDATE migration_control.schema_version SET version = ", newer));
   MD_EXPECT_OK(target->Open(true)) << "an additive step does not lock out this program";
-  Sql(url, absl::StrCat("UPDATE migration_control.schema_version SET oldest_program = ", kTargetSchemaVersion + 1));
-  EXPECT_THAT(target->Open(true), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("Upgrade migrationd")));
+  Sql(url, absl::StrCat("UPDATE migration_control.schema_version SET oldest_program = ", newer));
+  EXPECT_THAT(target->Open(true), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("Run a newer migrationd")));
 }
 
 TEST(Schema, IsNotMadeWhereNothingMayBeWritten) {

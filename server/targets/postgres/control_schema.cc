@@ -21,34 +21,31 @@ absl::Status WithoutRights(const absl::Status& status, const std::string& what) 
 
 }  // namespace
 
-absl::StatusOr<bool> SchemaReady(Connection& connection) {
+absl::StatusOr<SchemaVersion> ReadSchemaVersion(Connection& connection, const SchemaSteps& steps) {
   const auto there =
       connection.Query("SELECT pg_catalog.to_regclass('migration_control.schema_version') IS NOT NULL", {});
   if (!there.ok()) return WithoutRights(there.status(), "use");
-  if (!there->boolean(0, 0)) return false;
+  if (!there->boolean(0, 0)) return SchemaVersion{};
   const auto found =
       connection.Query("SELECT v.version, v.oldest_program FROM migration_control.schema_version AS v", {});
   if (!found.ok()) return WithoutRights(found.status(), "use");
-  if (found->rows() == 0) return false;
-  if (found->integer(0, 1) > kTargetSchemaVersion) {
-    return absl::FailedPreconditionError(absl::StrCat("The target's schema migration_control has version ",
-                                                      found->integer(0, 0), " and needs a program that knows version ",
-                                                      found->integer(0, 1), "; this one knows ", kTargetSchemaVersion,
-                                                      ". Upgrade migrationd."));
-  }
-  return found->integer(0, 0) >= kTargetSchemaVersion;
+  if (found->rows() == 0) return SchemaVersion{};
+  const SchemaVersion version{.version = static_cast<int>(found->integer(0, 0)),
+                              .oldest_program = static_cast<int>(found->integer(0, 1))};
+  MD_RETURN_IF_ERROR(steps.CheckProgram(version, "The target's schema migration_control"));
+  return version;
 }
 
-absl::Status EnsureSchema(Connection& connection) {
-  MD_ASSIGN_OR_RETURN(bool ready, SchemaReady(connection));
-  if (ready) return absl::OkStatus();
+absl::Status EnsureSchema(Connection& connection, const SchemaSteps& steps, Contracting contracting) {
+  MD_ASSIGN_OR_RETURN(SchemaVersion there, ReadSchemaVersion(connection, steps));
+  if (steps.Due(there, contracting).empty()) return absl::OkStatus();
   MD_RETURN_IF_ERROR(connection.Query(kSchemaLock).status());
-  MD_ASSIGN_OR_RETURN(ready, SchemaReady(connection));
-  if (ready) return absl::OkStatus();
-  return WithoutRights(connection.Query(TargetSchemaSql()).status(), "make");
+  MD_ASSIGN_OR_RETURN(there, ReadSchemaVersion(connection, steps));
+  if (steps.Due(there, contracting).empty()) return absl::OkStatus();
+  return WithoutRights(connection.Query(TargetSchemaSql(steps, there, contracting)).status(), "make or upgrade");
 }
 
-absl::StatusOr<TargetIdentity> ReadIdentity(Connection& connection, bool schema_ready, bool may_create) {
+absl::StatusOr<TargetIdentity> ReadIdentity(Connection& connection, bool schema_there, bool may_create) {
   TargetIdentity identity;
   MD_ASSIGN_OR_RETURN(const QueryResult here,
                       connection.Query("SELECT (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c), "
@@ -57,7 +54,7 @@ absl::StatusOr<TargetIdentity> ReadIdentity(Connection& connection, bool schema_
                                        {}));
   identity.system_identifier = here.text(0, 0);
   identity.database_oid = here.integer(0, 1);
-  if (!schema_ready) return identity;
+  if (!schema_there) return identity;
   constexpr char kRead[] = "SELECT i.id FROM migration_control.identity AS i";
   auto known = connection.Query(kRead, {});
   if (known.ok() && known->rows() == 0 && may_create) {

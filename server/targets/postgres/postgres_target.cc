@@ -11,6 +11,7 @@
 #include "server/targets/postgres/fence.h"
 #include "server/targets/postgres/lane_planner.h"
 #include "server/targets/postgres/lane_session.h"
+#include "server/targets/postgres/schema_sql.h"
 
 namespace migrationd {
 namespace {
@@ -127,7 +128,9 @@ absl::Status RunStepIn(Connection& connection, const FenceClaim& claim, const st
 }  // namespace
 
 PostgresTarget::PostgresTarget(PostgresTargetOptions options, std::stop_token stop)
-    : options_(std::move(options)), stop_(std::move(stop)) {}
+    : options_(std::move(options)),
+      schema_steps_(options_.schema_steps == nullptr ? TargetSchemaSteps() : *options_.schema_steps),
+      stop_(std::move(stop)) {}
 
 std::shared_ptr<Target> PostgresTarget::WithStop(std::stop_token stop) {
   return std::make_shared<PostgresTarget>(options_, std::move(stop));
@@ -189,12 +192,23 @@ absl::StatusOr<TargetIdentity> PostgresTarget::Open(bool may_create_identity) {
   TargetIdentity identity;
   MD_RETURN_IF_ERROR(Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
     MD_RETURN_IF_ERROR(CheckWritable(connection));
-    if (may_create_identity) MD_RETURN_IF_ERROR(EnsureSchema(connection));
-    MD_ASSIGN_OR_RETURN(const bool ready, SchemaReady(connection));
-    MD_ASSIGN_OR_RETURN(identity, ReadIdentity(connection, ready, may_create_identity));
+    if (may_create_identity) MD_RETURN_IF_ERROR(EnsureSchema(connection, schema_steps_, Contracting::kLeave));
+    MD_ASSIGN_OR_RETURN(const SchemaVersion schema, ReadSchemaVersion(connection, schema_steps_));
+    MD_ASSIGN_OR_RETURN(identity, ReadIdentity(connection, schema.version > 0, may_create_identity));
     return absl::OkStatus();
   }));
   return identity;
+}
+
+absl::StatusOr<bool> PostgresTarget::ContractSchema() {
+  bool there = false;
+  MD_RETURN_IF_ERROR(Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
+    MD_RETURN_IF_ERROR(CheckWritable(connection));
+    MD_ASSIGN_OR_RETURN(const SchemaVersion schema, ReadSchemaVersion(connection, schema_steps_));
+    there = schema.version > 0;
+    return there ? EnsureSchema(connection, schema_steps_, Contracting::kApply) : absl::OkStatus();
+  }));
+  return there;
 }
 
 absl::StatusOr<TargetHealth> PostgresTarget::Health() {
@@ -369,16 +383,18 @@ absl::StatusOr<QuiesceResult> PostgresTarget::Revoke(const TakeOverRequest& requ
 
 absl::Status PostgresTarget::Forget(const std::string& migration, const std::string& control_id) {
   return Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
-    MD_ASSIGN_OR_RETURN(const bool ready, SchemaReady(connection));
-    return ready ? ForgetIn(connection, migration, control_id) : absl::OkStatus();
+    MD_ASSIGN_OR_RETURN(const SchemaVersion schema, ReadSchemaVersion(connection, schema_steps_));
+    if (schema.version == 0) return absl::OkStatus();
+    MD_RETURN_IF_ERROR(EnsureSchema(connection, schema_steps_, Contracting::kLeave));
+    return ForgetIn(connection, migration, control_id);
   });
 }
 
 absl::StatusOr<std::optional<std::string>> PostgresTarget::FrozenReason() {
   std::optional<std::string> reason;
   MD_RETURN_IF_ERROR(Look(FenceSettings(), [&](Connection& connection) -> absl::Status {
-    MD_ASSIGN_OR_RETURN(const bool ready, SchemaReady(connection));
-    if (!ready) return absl::OkStatus();
+    MD_ASSIGN_OR_RETURN(const SchemaVersion schema, ReadSchemaVersion(connection, schema_steps_));
+    if (schema.version == 0) return absl::OkStatus();
     MD_ASSIGN_OR_RETURN(const QueryResult flag,
                         connection.Query("SELECT f.reason FROM migration_control.freeze_flag AS f", {}));
     if (flag.rows() == 1) reason = flag.text(0, 0);

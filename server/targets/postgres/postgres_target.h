@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "migrations/model/schema_steps.h"
 #include "server/targets/postgres/session_settings.h"
 #include "server/targets/target.h"
 
@@ -27,6 +28,8 @@ struct PostgresTargetOptions {
   absl::Duration step_timeout = absl::Hours(24);
   // False: the form for poolers, whatever the connection is (for tests).
   bool allow_session_functions = true;
+  // Of this program; tests put the next program's here. Outlives the target.
+  const SchemaSteps* schema_steps = nullptr;
 };
 
 class PostgresTarget : public Target {
@@ -36,6 +39,9 @@ class PostgresTarget : public Target {
   const std::string& name() const override { return options_.name; }
   std::shared_ptr<Target> WithStop(std::stop_token stop) override;
   absl::StatusOr<TargetIdentity> Open(bool may_create_identity) override;
+  // Upgrades the schema migration_control where it is there, with the steps that take away what programs before this one no longer
+  // use. False: it is not there. FAILED_PRECONDITION: no right to; a standby.
+  absl::StatusOr<bool> ContractSchema();
   absl::StatusOr<TargetHealth> Health() override;
   absl::StatusOr<TableFacts> Inspect(const TableName& table) override;
   absl::Status CheckStatement(const std::string& sql, const std::vector<std::string>& parameter_types,
@@ -70,6 +76,7 @@ class PostgresTarget : public Target {
   SessionSettings LookSettings(const std::string& search_path) const;
 
   const PostgresTargetOptions options_;
+  const SchemaSteps& schema_steps_;
   const std::stop_token stop_;  // for every connection
 };
 

@@ -3,12 +3,16 @@
 
 #include <string>
 
+#include "migrations/model/schema_steps.h"
+
 namespace migrationd {
 
-// Newest version of the schema this program knows, and the oldest one of a target that it can use.
-inline constexpr int kTargetSchemaVersion = 1;
+// The steps of this program.
+const SchemaSteps& TargetSchemaSteps();
 
-// All steps in order; may be run on any database, again and again.
-std::string TargetSchemaSql();
+// What is to be run, in one transaction, on a target whose schema is `there` ({} for a database without it), with what records it.
+// All of it may be run again and again. Empty when nothing is due.
+std::string TargetSchemaSql(const SchemaSteps& steps = TargetSchemaSteps(), const SchemaVersion& there = {},
+                            Contracting contracting = Contracting::kLeave);
 
 }  // namespace migrationd
