@@ -240,7 +240,8 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   std::optional<StopDeadline> stop_deadline;
   MD_ASSIGN_OR_RETURN(const auto store, MakeStore(options, 6, "migrationd control"));
   MD_ASSIGN_OR_RETURN(const auto heartbeat_store, MakeStore(options, 1, "migrationd heartbeat"));
-  const TargetMap targets = MakeTargets(options);
+  const auto postgres_targets = MakeTargets(options);
+  const TargetMap targets(postgres_targets.begin(), postgres_targets.end());
   Clock& clock = Clock::Real();
   Board board;
   Metrics metrics;

@@ -118,6 +118,8 @@ void Scheduler::Refresh(absl::Time now) {
     next_refresh_ = snapshot_read_at_ + options_.poll_interval;
   } else {
     if (store_failures_ == 0) Log(LogLevel::kWarning, "control_store_unreachable", {{"status", status.ToString()}});
+    // Not away, but answering something else than it should: perhaps its schema is now another one, and that is what to say.
+    if (!absl::IsUnavailable(status)) store_prepared_ = false;
     next_refresh_ = clock_.Now() + BackOff(kStoreRetryFirst, kStoreRetryLongest, ++store_failures_, 0.5);
   }
   store_status_ = status;
