@@ -155,14 +155,19 @@ int Upgrade(const Options& options, bool contract) {
   return exit_status;
 }
 
-// Waits for SIGTERM or SIGINT, which every thread has blocked. Meanwhile SIGUSR1 logs everything, and SIGUSR2 what was configured.
+// Waits for SIGTERM or SIGINT, which every thread has blocked. Meanwhile SIGUSR1 logs everything, and SIGUSR2 what was configured; SIGHUP,
+// which many daemons take for a reload, changes nothing here.
 void AwaitSignal(const sigset_t& signals, LogLevel configured) {
   while (true) {
     int signal = 0;
     if (sigwait(&signals, &signal) != 0) continue;
+    if (signal == SIGHUP) {
+      Log(LogLevel::kInfo, "hangup_ignored", {{"reason", "URLs, tokens, certificates and definitions are read again by themselves; options need a restart"}});
+      continue;
+    }
     if (signal == SIGUSR1 || signal == SIGUSR2) {
       SetLogLevel(signal == SIGUSR1 ? LogLevel::kDebug : configured);
-      Log(LogLevel::kInfo, "log_level_changed", {{"signal", signal == SIGUSR1 ? "SIGUSR1" : "SIGUSR2"}});
+      Log(LogLevel::kInfo, "log_level_changed", {{"level", signal == SIGUSR1 ? "debug" : "as configured"}});
       continue;
     }
     Log(LogLevel::kInfo, "stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"}});
@@ -213,7 +218,8 @@ std::vector<prometheus::MetricFamily> CollectMetrics(const Metrics& metrics, con
   if (identities.certificates != nullptr) {
     certificate = {identities.certificates->Get()->not_after, identities.certificates->reloads(), identities.certificates->refusals()};
   }
-  add(ServiceMetrics(MIGRATIOND_VERSION, static_cast<int>(server.watch_count()), certificate));
+  const ListenerCounts counts = server.connection_counts();
+  add(ServiceMetrics(MIGRATIOND_VERSION, static_cast<int>(server.watch_count()), certificate, ConnectionFacts{counts.open, counts.refused_limit, counts.refused_host_limit, counts.refused_descriptors}));
   add(ProcessMetrics());
   return families;
 }
@@ -221,7 +227,7 @@ std::vector<prometheus::MetricFamily> CollectMetrics(const Metrics& metrics, con
 AdminPages PagesOf(const Metrics& metrics, const Board& board, const RpcServer& server, const Identities& identities, Clock& clock) {
   AdminPages pages;
   pages.metrics = [&] { return CollectMetrics(metrics, board, server, identities, clock); };
-  pages.healthy = [] { return absl::OkStatus(); };
+  pages.healthy = [&server] { return server.CheckAlive(); };
   pages.ready = [&board]() -> absl::Status {
     const auto snapshot = board.Get();
     if (!snapshot->loaded) return absl::UnavailableError(absl::StrCat("the control store has not been read yet. ", snapshot->store_error));
@@ -297,6 +303,7 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGUSR1);
   sigaddset(&signals, SIGUSR2);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 

@@ -13,6 +13,8 @@ namespace migrationd {
 namespace {
 
 constexpr std::size_t kDeletedAnswersKept = 1000;
+// What an immediate Pause needs after its fence to record it and to answer; a caller with less patience has the fence wait no longer.
+constexpr absl::Duration kAnswering = absl::Milliseconds(500);
 
 MutationContext Named(const MutationContext& context, const char* call) {
   MutationContext named = context;
@@ -203,7 +205,7 @@ absl::StatusOr<StoredMigration> Controller::SetBatchSize(const std::string& migr
 
 absl::StatusOr<Controller::PauseOutcome> Controller::Pause(const std::string& migration,
                                                            std::optional<absl::Time> until, bool immediate,
-                                                           const MutationContext& context) {
+                                                           const MutationContext& context, absl::Duration patience) {
   auto intended =
       Act(migration, Named(context, "Pause"),
           [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
@@ -226,13 +228,13 @@ absl::StatusOr<Controller::PauseOutcome> Controller::Pause(const std::string& mi
   scheduler_.Interrupt(intended->migration.id);
   // A repeated request_id may find that somebody resumed it since: that is not to be undone.
   if (!immediate || !IsPaused(intended->migration.state)) return PauseOutcome{*std::move(intended), std::nullopt};
-  return QuiesceNow(*intended, context);
+  return QuiesceNow(*intended, context, patience);
 }
 
 absl::StatusOr<Controller::PauseOutcome> Controller::QuiesceNow(const StoredMigration& stored,
-                                                                const MutationContext& context) {
+                                                                const MutationContext& context, absl::Duration patience) {
   const absl::Time begun = clock_.Now();
-  const auto fenced = Fence(stored);
+  const auto fenced = Fence(stored, patience);
   if (!fenced.ok()) return FenceFailure(stored, context, fenced.status());
   const std::string how = absl::StrCat("fenced on the target, epoch ", fenced->checkpoint.claim.epoch, ", within ",
                                        absl::ToInt64Milliseconds(clock_.Now() - begun), " ms");
@@ -249,7 +251,7 @@ absl::StatusOr<Controller::PauseOutcome> Controller::QuiesceNow(const StoredMigr
   return PauseOutcome{*std::move(paused), fenced->quiesced_at};
 }
 
-absl::StatusOr<QuiesceResult> Controller::Fence(const StoredMigration& stored) {
+absl::StatusOr<QuiesceResult> Controller::Fence(const StoredMigration& stored, absl::Duration patience) {
   const Migration& m = stored.migration;
   MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
   TakeOverRequest request;
@@ -263,7 +265,7 @@ absl::StatusOr<QuiesceResult> Controller::Fence(const StoredMigration& stored) {
     // Nothing of ours may be there yet.
     MD_RETURN_IF_ERROR(target->Open(/*may_create_identity=*/true).status());
   }
-  return target->Revoke(request, options_.quiesce_timeout);
+  return target->Revoke(request, std::min(options_.quiesce_timeout, std::max(patience - kAnswering, kAnswering)));
 }
 
 absl::Status Controller::FenceFailure(const StoredMigration& stored, const MutationContext& context,

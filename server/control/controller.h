@@ -67,9 +67,9 @@ class Controller {
   // when the target cannot be reached: the state stays PAUSING (PAUSED for one that never ran). FAILED_PRECONDITION
   // when the target's checkpoint is lost or belongs to another control store; the migration is HALTED then. ABORTED
   // when somebody resumed it meanwhile. A repeated call, also with the same request_id, finishes what the first one
-  // began.
+  // began. `patience`: how long the caller waits for it, of which the fenced backends have what is left after the answer.
   absl::StatusOr<PauseOutcome> Pause(const std::string& migration, std::optional<absl::Time> until, bool immediate,
-                                     const MutationContext& context);
+                                     const MutationContext& context, absl::Duration patience = absl::InfiniteDuration());
   absl::StatusOr<StoredMigration> Resume(const std::string& migration, const MutationContext& context);
   // `from`: see RetryOptions.
   absl::StatusOr<StoredMigration> Retry(const std::string& migration, std::optional<RestartFrom> from, bool acknowledge_repeat,
@@ -127,8 +127,8 @@ class Controller {
   absl::StatusOr<StoredMigration> ActOn(MigrationId id, const MutationContext& context, const MutationFn& decide);
 
   // The second half of an immediate Pause; the intent of `stored` is recorded.
-  absl::StatusOr<PauseOutcome> QuiesceNow(const StoredMigration& stored, const MutationContext& context);
-  absl::StatusOr<QuiesceResult> Fence(const StoredMigration& stored);
+  absl::StatusOr<PauseOutcome> QuiesceNow(const StoredMigration& stored, const MutationContext& context, absl::Duration patience);
+  absl::StatusOr<QuiesceResult> Fence(const StoredMigration& stored, absl::Duration patience);
   // What to answer when the target could not be fenced; records HALTED when a person is needed.
   absl::Status FenceFailure(const StoredMigration& stored, const MutationContext& context, const absl::Status& error);
 

@@ -381,6 +381,7 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   const auto& retry = stored_.definition->retry();
   FailureContext context;
   context.failure = IsCommitUnknown(outcome.error) ? FailureClass::kBackOff : ClassifyFailure(sqlstate);
+  target_away_ = context.failure == FailureClass::kBackOff;
   context.sqlstate = sqlstate;
   context.message = std::string(outcome.error.message());
   context.sub_batch_size = outcome.failed_sub_batch_size;
@@ -508,6 +509,7 @@ void MigrationRun::StepFailed(const absl::Status& status) {
   FailureContext context;
   const bool away = status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kDeadlineExceeded;
   context.failure = away ? FailureClass::kBackOff : ClassifyFailure(sqlstate.empty() ? "XX000" : sqlstate);
+  target_away_ = context.failure == FailureClass::kBackOff;
   // A step has no rows to make fewer of: a lock that is taken is waited for.
   if (context.failure == FailureClass::kRetrySmaller) context.sub_batch_size = 1;
   context.sqlstate = sqlstate;
@@ -549,6 +551,7 @@ void MigrationRun::Halt(std::string code, std::string message) {
           return;
         }
         // halt_ is still set: tried again.
+        target_away_ = absl::IsUnavailable(status);
         Log(LogLevel::kWarning, "halt_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
                                                 {"halt", code}, {"status", status.ToString()}});
         step_hold_.kind = HoldKind::kBackoff;
@@ -581,6 +584,7 @@ void MigrationRun::Closed(absl::Status status) {
     Finish(/*release_claim=*/true);
     return;
   }
+  target_away_ = absl::IsUnavailable(status);
   Log(LogLevel::kWarning, "quiesce_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target}, {"status", status.ToString()}});
   counters_.last_error = LastError{SqlStateOf(status), std::string(status.message()), absl::InfinitePast()};
   step_hold_.kind = HoldKind::kBackoff;
@@ -688,6 +692,11 @@ Hold MigrationRun::CurrentHold() const {
     found = &slot.hold;
   }
   return found == nullptr ? Hold{} : *found;
+}
+
+std::string MigrationRun::TargetTrouble() const {
+  const Hold hold = CurrentHold();
+  return target_away_ && hold.kind == HoldKind::kBackoff ? hold.reason : "";
 }
 
 LiveWork MigrationRun::Live() const {

@@ -98,6 +98,9 @@ class MigrationRun {
   // Counters, hold and history for the store and the board. Hold times are set by the caller, who knows the database's time.
   ProgressCounters Counters();
   Hold CurrentHold() const;
+  // Why the target cannot be worked with, as far as this run knows: connections lost or refused, a standby, no room. Empty: it can, or
+  // what holds the run is another thing.
+  std::string TargetTrouble() const;
   LiveWork Live() const;
   // Takes the job rows out; at most 10,000 wait.
   std::vector<JobRecord> TakeJobs();
@@ -185,6 +188,7 @@ class MigrationRun {
   absl::Time closing_due_ = absl::InfinitePast();  // an operator does not wait for the back-off of a failed step
   absl::Time schema_check_due_ = absl::InfinitePast();
   std::int32_t step_attempts_ = 0;
+  bool target_away_ = false;  // what the last failure was
   std::int32_t step_consecutive_ = 0;
   Hold step_hold_;
   bool release_claim_ = true;

@@ -11,9 +11,10 @@
 namespace migrationd {
 namespace {
 
-// A scrape and a few probes at once; what is slow to send or to read is cut off.
+// A connection holds a thread until it has sent its request; one that sends nothing is cut off soon, so that a few of them do not keep
+// probes from their answer for as long as a probe waits.
 std::vector<std::string> WebOptions(const std::string& listen) {
-  return {"listening_ports", listen,  "num_threads", "4",   "request_timeout_ms", "10000", "keep_alive_timeout_ms", "0",
+  return {"listening_ports", listen,  "num_threads", "32",  "request_timeout_ms", "2000", "keep_alive_timeout_ms", "0",
           "max_request_size", "16384", "enable_directory_listing", "no"};
 }
 

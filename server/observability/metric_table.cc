@@ -27,7 +27,7 @@ const std::vector<MetricInfo>& AllMetrics() {
       {"migrationd_catalog_problems", kGauge, "", "Definition files that cannot be used."},
       {"migrationd_control_store_up", kGauge, "", "1 while the control store could be read the last time."},
       {"migrationd_control_store_last_read_timestamp_seconds", kGauge, "", "When it was last read, Unix time of the control store; 0 before."},
-      {"migrationd_target_up", kGauge, "target", "0 while migrations of this process back off from the target."},
+      {"migrationd_target_up", kGauge, "target", "0 while migrations of this process cannot reach the target: lost or refused connections, a shutdown, no room; not failing statements."},
       // Work of this process.
       {"migrationd_runs", kGauge, "target", "Migrations that this process works on."},
       {"migrationd_leases", kGauge, "", "Claims that this process holds."},
@@ -46,6 +46,8 @@ const std::vector<MetricInfo>& AllMetrics() {
       {"grpc_server_handled_total", kCounter, "grpc_type,grpc_service,grpc_method,grpc_code", "Calls ended, by status code."},
       {"grpc_server_handling_seconds", kHistogram, "grpc_type,grpc_service,grpc_method", "Time from the call's arrival to its end."},
       {"migrationd_watch_streams", kGauge, "", "Open Watch streams."},
+      {"migrationd_grpc_connections", kGauge, "", "Open connections to the gRPC port, as of the last second."},
+      {"migrationd_grpc_connections_refused_total", kCounter, "reason", "Connections closed at once: limit of all, of one host, or no descriptor left."},
       {"migrationd_certificate_not_after_timestamp_seconds", kGauge, "", "End of the server certificate in use, Unix time; only with TLS."},
       {"migrationd_certificate_reloads_total", kCounter, "result", "Replaced certificates, by ok or refused; only with TLS."},
       {"migrationd_log_lines_suppressed_total", kCounter, "", "Log lines left out since the same event came too often."},

@@ -5,6 +5,7 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -22,6 +23,7 @@ using prometheus::Histogram;
 using prometheus::Labels;
 
 constexpr char kOthers[] = "(others)";
+constexpr absl::Duration kForgottenAfter = absl::Hours(1);
 
 // From half a millisecond, a sub-batch of one row, to a minute.
 Histogram::BucketBoundaries SubBatchBuckets() {
@@ -55,15 +57,39 @@ struct Metrics::Families {
     return prometheus::BuildHistogram().Name(name).Help(std::string(info.help)).Register(registry);
   }
 
-  // The migration's name while there are not too many.
+  using Key = std::pair<std::string, std::string>;  // target, migration
+
+  // The migration's name while there are not too many. What gets a name keeps it, and its series, for kForgottenAfter from now at least.
   std::string Bounded(const std::string& target, const std::string& migration) {
     absl::MutexLock lock(&mutex);
-    const auto key = std::make_pair(target, migration);
-    if (known.count(key) != 0) return migration;
-    if (known.size() >= static_cast<std::size_t>(kMigrationSeriesMax)) return kOthers;
-    known.insert(key);
+    const absl::Time now = clock.Now();
+    const Key key(target, migration);
+    if (const auto found = known.find(key); found != known.end()) {
+      found->second = now;
+      return migration;
+    }
+    if (known.size() >= static_cast<std::size_t>(kMigrationSeriesMax) && !ForgetOne(now)) return kOthers;
+    known.emplace(key, now);
     return migration;
   }
+
+  // Makes place for a migration; false when all are in use.
+  bool ForgetOne(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const auto oldest = std::min_element(known.begin(), known.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (now - oldest->second < kForgottenAfter) return false;
+    const Labels labels = {{"target", oldest->first.first}, {"migration", oldest->first.second}};
+    for (Family<Counter>* family : {&rows, &sub_batches}) family->Remove(&family->Add(labels));
+    for (const std::string& outcome : outcomes) {
+      Labels with_outcome = labels;
+      with_outcome["outcome"] = outcome;
+      batches.Remove(&batches.Add(with_outcome));
+    }
+    known.erase(oldest);
+    return true;
+  }
+
+  explicit Families(Clock& of) : clock(of) {}
+  Clock& clock;
 
   prometheus::Registry registry;
   Family<Counter>& rows = MakeCounter("migrationd_rows_total");
@@ -80,10 +106,11 @@ struct Metrics::Families {
   Family<Histogram>& handling = MakeHistogram("grpc_server_handling_seconds");
 
   absl::Mutex mutex;
-  std::set<std::pair<std::string, std::string>> known ABSL_GUARDED_BY(mutex);
+  std::map<Key, absl::Time> known ABSL_GUARDED_BY(mutex);  // when something last happened
+  std::set<std::string> outcomes ABSL_GUARDED_BY(mutex);   // of batches: a handful of words of ours
 };
 
-Metrics::Metrics() : families_(std::make_unique<Families>()) {}
+Metrics::Metrics(Clock& clock) : families_(std::make_unique<Families>(clock)) {}
 Metrics::~Metrics() = default;
 
 void Metrics::SubBatchDone(const std::string& target, const std::string& migration, std::int64_t rows, absl::Duration took) {
@@ -94,6 +121,10 @@ void Metrics::SubBatchDone(const std::string& target, const std::string& migrati
 }
 
 void Metrics::BatchDone(const std::string& target, const std::string& migration, const std::string& outcome) {
+  {
+    absl::MutexLock lock(&families_->mutex);
+    families_->outcomes.insert(outcome);
+  }
   families_->batches.Add({{"target", target}, {"migration", families_->Bounded(target, migration)}, {"outcome", outcome}}).Increment();
 }
 

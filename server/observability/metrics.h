@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "server/clock.h"
 
 namespace prometheus {
 struct MetricFamily;
@@ -15,10 +16,11 @@ struct MetricFamily;
 namespace migrationd {
 
 // Thread-safe; nothing here blocks for longer than a map is looked up. Label sets are bounded: migrations beyond kMigrationSeriesMax are
-// counted under the name "(others)".
+// counted under the name "(others)"; one of which nothing happened for an hour gives its place, and its series, to another.
 class Metrics {
  public:
-  Metrics();
+  // `clock` outlives it.
+  explicit Metrics(Clock& clock = Clock::Real());
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;

@@ -9,7 +9,8 @@
 
 namespace migrationd {
 
-std::vector<prometheus::MetricFamily> ServiceMetrics(const std::string& version, int watch_streams, const CertificateFacts& certificate) {
+std::vector<prometheus::MetricFamily> ServiceMetrics(const std::string& version, int watch_streams, const CertificateFacts& certificate,
+                                                     const ConnectionFacts& connections) {
   SampleFamily build("migrationd_build_info");
   build.Add({{"version", version}, {"revision", MIGRATIOND_REVISION}, {"compiler", __VERSION__}}, 1);
   SampleFamily watches("migrationd_watch_streams");
@@ -23,8 +24,14 @@ std::vector<prometheus::MetricFamily> ServiceMetrics(const std::string& version,
     reloads.Add({{"result", "ok"}}, static_cast<double>(certificate.reloads));
     reloads.Add({{"result", "refused"}}, static_cast<double>(certificate.refusals));
   }
+  SampleFamily open("migrationd_grpc_connections");
+  open.Add({}, static_cast<double>(connections.open));
+  SampleFamily refused("migrationd_grpc_connections_refused_total");
+  refused.Add({{"reason", "limit"}}, static_cast<double>(connections.refused_limit));
+  refused.Add({{"reason", "host_limit"}}, static_cast<double>(connections.refused_host_limit));
+  refused.Add({{"reason", "descriptors"}}, static_cast<double>(connections.refused_descriptors));
   std::vector<prometheus::MetricFamily> families;
-  for (SampleFamily* family : {&build, &watches, &suppressed, &not_after, &reloads}) families.push_back(std::move(*family).Take());
+  for (SampleFamily* family : {&build, &watches, &suppressed, &not_after, &reloads, &open, &refused}) families.push_back(std::move(*family).Take());
   return families;
 }
 

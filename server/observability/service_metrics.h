@@ -20,6 +20,15 @@ struct CertificateFacts {
   std::int64_t refusals = 0;
 };
 
-std::vector<prometheus::MetricFamily> ServiceMetrics(const std::string& version, int watch_streams, const CertificateFacts& certificate);
+// Of the gRPC port.
+struct ConnectionFacts {
+  std::int64_t open = 0;
+  std::int64_t refused_limit = 0;
+  std::int64_t refused_host_limit = 0;
+  std::int64_t refused_descriptors = 0;
+};
+
+std::vector<prometheus::MetricFamily> ServiceMetrics(const std::string& version, int watch_streams, const CertificateFacts& certificate,
+                                                     const ConnectionFacts& connections);
 
 }  // namespace migrationd

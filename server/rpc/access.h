@@ -16,6 +16,8 @@ namespace migrationd {
 // Who calls, as found out by the authenticator.
 struct Principal {
   std::string actor;  // of events and logs: "ci@ipv4:10.0.0.7"
+  // What limits for one caller go by: the name of its credentials, or its host when it showed none. Nothing that it may choose at will.
+  std::string limit_key;
   Role role = Role::kNone;
   bool authenticated = false;                    // showed a token or a certificate that the server knows
   std::optional<std::set<std::string>> targets;  // what it may see and change; nullopt: all

@@ -84,6 +84,7 @@ absl::StatusOr<Principal> Identify(const Credentials& credentials, Role anonymou
   // A certificate that no line names still tells who it is, and has the role of those without credentials.
   const std::string certified = facts.certificate_names.empty() ? "" : facts.certificate_names.front();
   principal.actor = ActorName(facts.peer, found == nullptr ? certified : found->name, facts.claimed_user);
+  principal.limit_key = found != nullptr ? found->name : !certified.empty() ? certified : HostOf(facts.peer);
   if (found == nullptr) return principal;
   principal.authenticated = true;
   principal.role = found->role;

@@ -35,6 +35,14 @@ bool NobodyWaits(const grpc::CallbackServerContext& context) {
   return context.IsCancelled() || gpr_time_cmp(deadline, gpr_now(deadline.clock_type)) < 0;
 }
 
+// Until the caller's deadline.
+absl::Duration PatienceOf(const grpc::CallbackServerContext& context) {
+  const gpr_timespec deadline = context.raw_deadline();
+  const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+  if (gpr_time_cmp(left, gpr_inf_future(left.clock_type)) == 0) return absl::InfiniteDuration();
+  return absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
+}
+
 template <typename Request>
 absl::StatusOr<MutationContext> ContextOf(const Principal& principal, const Request& request) {
   MutationContext mutation;
@@ -92,8 +100,13 @@ absl::StatusOr<MigrationControlService::Admitted> MigrationControlService::Admit
   call.migration = migration;
   MD_ASSIGN_OR_RETURN(call.principal, parts_.authenticator.Admit(context, method));
   if (!call.principal.targets.has_value() || migration.empty()) return call;
-  MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*VisibleTo(call.principal, parts_.board.Get()), migration));
-  call.migration = absl::StrCat(entry.stored.migration.target, "/", entry.stored.migration.name);
+  const auto entry = Resolve(*VisibleTo(call.principal, parts_.board.Get()), migration);
+  // A repeated Delete is answered by its request_id when the migration is gone: it is for the controller to say.
+  const std::size_t slash = migration.find('/');
+  const bool gone = absl::IsNotFound(entry.status()) && slash != std::string::npos && call.principal.MaySee(migration.substr(0, slash));
+  if (gone && std::string_view(method) == "Delete") return call;
+  MD_RETURN_IF_ERROR(entry.status());
+  call.migration = absl::StrCat(entry->stored.migration.target, "/", entry->stored.migration.name);
   return call;
 }
 
@@ -209,7 +222,7 @@ WatchHub::Reactor* MigrationControlService::Watch(Context* context, const v1::Wa
   if (!allowed.ok()) return WatchHub::Refuse(allowed, request->migration());
   v1::WatchRequest named = *request;
   named.set_migration(call->migration);
-  return parts_.watches.Open(named, {.name = call->principal.actor, .targets = call->principal.targets});
+  return parts_.watches.Open(named, {.name = call->principal.limit_key, .targets = call->principal.targets});
 }
 
 // ---- from the databases
@@ -317,11 +330,11 @@ MigrationControlService::Reactor* MigrationControlService::Start(Context* contex
 MigrationControlService::Reactor* MigrationControlService::Pause(Context* context, const v1::PauseRequest* request,
                                                                  v1::PauseResponse* response) {
   return Change(parts_.urgent, "Pause", context, request, response,
-                [this, request, response](const std::string& migration, const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
+                [this, context, request, response](const std::string& migration, const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
                   MD_ASSIGN_OR_RETURN(const auto until, OptionalTime(request->has_until(), request->until(), "until"));
                   MD_ASSIGN_OR_RETURN(
                       const Controller::PauseOutcome outcome,
-                      parts_.controller.Pause(migration, until, request->immediate(), mutation));
+                      parts_.controller.Pause(migration, until, request->immediate(), mutation, PatienceOf(*context)));
                   if (outcome.quiesced_at.has_value()) {
                     if (const auto at = ToTimestamp(*outcome.quiesced_at); at.has_value())
                       *response->mutable_quiesced_at() = *at;
@@ -396,15 +409,14 @@ MigrationControlService::Reactor* MigrationControlService::Delete(Context* conte
 
 MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* context, const v1::EnqueueRequest* request,
                                                                    v1::EnqueueResponse* response) {
-  const std::string subject = SubjectOf(*request);
   const bool brings_definition = request->has_file() || request->has_inline_();
   auto call = Admit(*context, brings_definition ? kEnqueueDefinition : "Enqueue", brings_definition ? "" : request->migration());
-  if (!call.ok()) return Answer(context, call.status(), subject);
-  call->subject = subject;
+  const absl::Status text = call.ok() ? CheckText(*request) : call.status();
+  if (!text.ok()) return Answer(context, text, "");
+  call->subject = SubjectOf(*request);
   call->request_id = request->request_id();
   call->changes = true;
   return Defer(parts_.executor, context, *call, [this, call = *call, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckText(*request));
     MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(call.principal, *request));
     MD_ASSIGN_OR_RETURN(Controller::EnqueueArguments arguments, EnqueueArgumentsOf(*request));
     // Without a target it is for the only one that is configured, which the caller may not be allowed to touch.
@@ -423,12 +435,12 @@ MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* cont
 MigrationControlService::Reactor* MigrationControlService::Freeze(Context* context, const v1::FreezeRequest* request,
                                                                   v1::FreezeResponse* response) {
   auto call = Admit(*context, "Freeze", "");
-  if (!call.ok()) return Answer(context, call.status(), request->target());
+  const absl::Status text = call.ok() ? CheckText(*request) : call.status();
+  if (!text.ok()) return Answer(context, text, "");
   call->subject = request->target();
   call->request_id = request->request_id();
   call->changes = true;
   return Defer(parts_.urgent, context, *call, [this, principal = call->principal, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckText(*request));
     MD_RETURN_IF_ERROR(CheckTarget(principal, request->target()));
     MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(principal, *request));
     FreezeRecord freeze;
@@ -448,12 +460,12 @@ MigrationControlService::Reactor* MigrationControlService::Unfreeze(Context* con
                                                                     const v1::UnfreezeRequest* request,
                                                                     v1::UnfreezeResponse* response) {
   auto call = Admit(*context, "Unfreeze", "");
-  if (!call.ok()) return Answer(context, call.status(), request->target());
+  const absl::Status text = call.ok() ? CheckText(*request) : call.status();
+  if (!text.ok()) return Answer(context, text, "");
   call->subject = request->target();
   call->request_id = request->request_id();
   call->changes = true;
   return Defer(parts_.executor, context, *call, [this, principal = call->principal, request, response]() -> absl::Status {
-    MD_RETURN_IF_ERROR(CheckText(*request));
     MD_RETURN_IF_ERROR(CheckTarget(principal, request->target()));
     MD_ASSIGN_OR_RETURN(const MutationContext mutation, ContextOf(principal, *request));
     const auto ended = parts_.controller.Unfreeze(request->target(), mutation);

@@ -1,11 +1,15 @@
 #include "server/rpc/server.h"
 
+#include <grpc/support/log.h>
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
 #include "absl/random/random.h"
-#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpcpp/ext/channelz_service_plugin.h"
@@ -15,8 +19,8 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "migrations/model/status_macros.h"
+#include "server/observability/log.h"
 #include "server/rpc/call_metrics.h"
-#include "server/rpc/listen_address.h"
 #include "server/rpc/tls_credentials.h"
 
 namespace migrationd {
@@ -24,9 +28,23 @@ namespace {
 
 constexpr int kRecentEvents = 10;
 
+// gRPC's own lines become lines of our log, with its limits: a stranger can cause one with each connection. What it calls an error is
+// mostly a peer's.
+void LogForGrpc(gpr_log_func_args* line) {
+  const LogLevel level = line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kDebug;
+  const char* const slash = std::strrchr(line->file, '/');
+  Log(level, "grpc", {{"message", line->message}, {"where", absl::StrCat(slash == nullptr ? line->file : slash + 1, ":", line->line)}});
+}
+
+std::size_t DescriptorLimit() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<std::size_t>(limit.rlim_cur) : 1024;
+}
+
 // Health and reflection are plug-ins of every server that is built after this.
 void RegisterPlugins() {
   static const bool registered = [] {
+    gpr_set_log_function(&LogForGrpc);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     // The health service is gRPC's own and comes without a descriptor; naming it links the one that reflection shows.
@@ -104,7 +122,6 @@ RpcServer::RpcServer(RpcServerOptions options, Controller& controller, Board& bo
 RpcServer::~RpcServer() { Shutdown(absl::ZeroDuration()); }
 
 absl::Status RpcServer::Start() {
-  MD_RETURN_IF_ERROR(CheckListenAddress(options_.listen));
   RegisterPlugins();
   if (options_.anonymous_role == Role::kAdmin) RegisterChannelz();
   ExpectCalls(metrics_);
@@ -113,20 +130,29 @@ absl::Status RpcServer::Start() {
   interceptors.push_back(MakeCallMetrics(metrics_, clock_));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   ApplyLimits(options_, builder);
-  int port = 0;
-  builder.AddListeningPort(options_.listen, transport_, &port);
+  MD_ASSIGN_OR_RETURN(listener_, Listener::Bind({.address = options_.listen,
+                                                 .connections_max = std::min(options_.connections_max, DescriptorLimit() / 2),
+                                                 .connections_per_host_max = options_.connections_per_host_max},
+                                                clock_));
+  acceptor_ = builder.experimental().AddExternalConnectionAcceptor(grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+                                                                   transport_);
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();
-  const bool is_unix = absl::StartsWith(options_.listen, "unix:");
-  if (server_ == nullptr || port == 0) {
-    server_.reset();
-    return ExplainBindFailure(options_.listen);
-  }
-  port_ = is_unix ? 0 : port;
-  listener_ = board_.AddListener([this] { UpdateHealth(); });
+  if (server_ == nullptr) return absl::InternalError("gRPC could not be started; its reason is in the log.");
+  port_ = listener_->port();
+  listener_->Start([this](int fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = fd;
+    acceptor_->HandleNewConnection(&connection);
+  });
+  board_listener_ = board_.AddListener([this] { UpdateHealth(); });
   UpdateHealth();
   return absl::OkStatus();
 }
+
+ListenerCounts RpcServer::connection_counts() const { return listener_ == nullptr ? ListenerCounts{} : listener_->counts(); }
+
+absl::Status RpcServer::CheckAlive() const { return listener_ == nullptr ? absl::OkStatus() : listener_->CheckAlive(); }
 
 void RpcServer::UpdateHealth() {
   // One at a time, each with the newest snapshot, so that the last call tells the latest.
@@ -148,8 +174,9 @@ void RpcServer::SetServing(bool allowed) {
 
 void RpcServer::Shutdown(absl::Duration deadline) {
   if (server_ == nullptr) return;
-  board_.RemoveListener(listener_);
+  board_.RemoveListener(board_listener_);
   SetServing(false);
+  listener_->Stop();
   watches_.Stop();
   recent_events_.Stop();
   // Before the server waits for its calls: what is queued is answered instead of done.

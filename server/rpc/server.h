@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
 #include "server/clock.h"
 #include "server/control/controller.h"
 #include "server/observability/metrics.h"
@@ -17,6 +18,7 @@
 #include "server/rpc/authenticator.h"
 #include "server/rpc/control_service.h"
 #include "server/rpc/executor.h"
+#include "server/rpc/listener.h"
 #include "server/rpc/recent_events.h"
 #include "server/rpc/server_certificates.h"
 #include "server/rpc/watch_hub.h"
@@ -36,8 +38,9 @@ struct RpcServerOptions {
   // Calls that wait for a database: so many at once, so many more in the queue.
   int workers = 4;
   std::size_t queue = 128;
-  // The same for Pause, Cancel and Freeze alone.
-  int urgent_workers = 2;
+  // The same for Pause, Cancel and Freeze alone. Each may wait for a target that hangs, so that more of them keep those of other targets
+  // going.
+  int urgent_workers = 16;
   std::size_t urgent_queue = 32;
   WatchHubOptions watch;
 
@@ -46,6 +49,9 @@ struct RpcServerOptions {
   // Of all connections together.
   std::size_t buffer_bytes_max = std::size_t{256} * 1024 * 1024;
   int concurrent_streams_max = 128;  // of one connection
+  // See ListenerOptions. At most half of the descriptors that the process may have.
+  std::size_t connections_max = 1000;
+  std::size_t connections_per_host_max = 250;
   absl::Duration handshake_timeout = absl::Seconds(5);
   absl::Duration keepalive_time = absl::Seconds(60);
   absl::Duration keepalive_timeout = absl::Seconds(10);
@@ -72,6 +78,10 @@ class RpcServer {
   // Bound port; 0 for a unix socket or before Start.
   int port() const { return port_; }
   std::size_t watch_count() const { return watches_.stream_count(); }
+  // Of its connections; nothing before Start.
+  ListenerCounts connection_counts() const;
+  // UNAVAILABLE: it takes no connections in and never will again, so the process has to be replaced. OK before Start.
+  absl::Status CheckAlive() const;
 
   // Overrules health for the rest of the process's life, as when it is about to stop: false is NOT_SERVING, true
   // follows the board.
@@ -98,8 +108,11 @@ class RpcServer {
   WatchHub watches_;
   MigrationControlService service_;
   std::unique_ptr<grpc::Server> server_;
+  // Gives what the listener took in to the server; does nothing once that is shut down.
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::unique_ptr<Listener> listener_;
   int port_ = 0;
-  std::int64_t listener_ = 0;
+  std::int64_t board_listener_ = 0;
 
   absl::Mutex health_mutex_;
   bool serving_allowed_ ABSL_GUARDED_BY(health_mutex_) = true;

@@ -33,7 +33,7 @@ struct WatchHubOptions {
 
 // Who watches.
 struct Watcher {
-  std::string name;                                        // Principal::actor; its watches are counted together
+  std::string name;                                        // Principal::limit_key; its watches are counted together
   std::optional<std::set<std::string>> targets = {};  // what it may see; nullopt: all
 };
 

@@ -405,9 +405,7 @@ void Scheduler::Publish(absl::Time now) {
       run->StampLastError(database_now);
       error->at = database_now;
     }
-    if (shown.kind == HoldKind::kBackoff) {
-      if (const StoredMigration* stored = Find({id}); stored != nullptr) trouble[stored->migration.target] = shown.reason;
-    }
+    if (std::string why = run->TargetTrouble(); !why.empty()) trouble[target] = std::move(why);
   }
   board_.Edit([&](BoardSnapshot& board) {
     board.loaded = loaded_;

@@ -17,6 +17,7 @@
 #include "server/observability/metric_table.h"
 #include "server/observability/process_metrics.h"
 #include "server/observability/service_metrics.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/status_matchers.h"
 
 namespace migrationd {
@@ -140,13 +141,31 @@ TEST(Metrics, BoundTheirSeries) {
   EXPECT_EQ(Sample(text, R"x(migrationd_rows_total{migration="(others)",target="main"})x"), "5");
 }
 
+TEST(Metrics, GiveThePlaceOfAMigrationThatWasOverToOneThatRuns) {
+  ManualClock clock;
+  Metrics metrics(clock);
+  for (int i = 0; i < kMigrationSeriesMax; ++i) metrics.SubBatchDone("main", absl::StrCat("m", i), 1, absl::ZeroDuration());
+  metrics.BatchDone("main", "m0", "DONE");
+  clock.Advance(absl::Minutes(61));
+  // The others are over, and this one is not.
+  metrics.SubBatchDone("main", "m1", 1, absl::ZeroDuration());
+  metrics.SubBatchDone("main", "new", 7, absl::ZeroDuration());
+  const std::string text = Text(metrics.Collect());
+  EXPECT_EQ(Sample(text, R"(migrationd_rows_total{migration="new",target="main"})"), "7");
+  EXPECT_EQ(Sample(text, R"(migrationd_rows_total{migration="m1",target="main"})"), "2");
+  EXPECT_THAT(text, ::testing::Not(HasSubstr(R"x(migration="(others)")x")));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr(R"x(migration="m0")x"))) << "the one of which nothing was heard for longest";
+  for (int i = 2; i < kMigrationSeriesMax + 20; ++i) metrics.SubBatchDone("main", absl::StrCat("later", i), 1, absl::ZeroDuration());
+  EXPECT_THAT(Text(metrics.Collect()), HasSubstr(R"x(migration="new")x")) << "in use";
+}
+
 TEST(Metrics, AllStandInTheTableAndAllOfTheTableAreMade) {
   Metrics metrics;
   StoredMigration running = Stored(1, "a", State::kRunning);
   running.migration.hold.kind = HoldKind::kFrozen;
   std::set<std::string> made;
   for (const auto& families : {metrics.Collect(), BoardMetrics(Snapshot({running}), kNow), ProcessMetrics(),
-                               ServiceMetrics("1", 0, {.not_after = kNow, .reloads = 0, .refusals = 0})}) {
+                               ServiceMetrics("1", 0, {.not_after = kNow, .reloads = 0, .refusals = 0}, {})}) {
     for (const auto& family : families) made.insert(family.name);
   }
   std::set<std::string> table;

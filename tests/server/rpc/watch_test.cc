@@ -21,7 +21,8 @@ RpcServerOptions Options(absl::Duration heartbeat, std::size_t streams_max = 100
 // One open watch.
 class Watching {
  public:
-  Watching(RpcWorld& world, const v1::WatchRequest& request) {
+  Watching(RpcWorld& world, const v1::WatchRequest& request, const std::string& user = "") {
+    if (!user.empty()) context_.AddMetadata("x-migrationctl-user", user);
     context_.set_deadline(std::chrono::system_clock::now() + kPatience);
     reader_ = world.stub->Watch(&context_, request);
   }
@@ -177,6 +178,19 @@ TEST(WatchTest, TheirNumberIsLimitedAndAPlaceIsFreeAgainAfterOneLeft) {
     admitted = !again.over();
   }
   EXPECT_TRUE(admitted);
+}
+
+TEST(WatchTest, OneCallerHasItsShareWhateverNameItClaims) {
+  RpcServerOptions options = Options(absl::Minutes(5));
+  options.watch.streams_per_caller_max = 2;
+  RpcWorld world(options);
+  world.Add("one");
+  Watching first(world, {}, "ann");
+  first.Next();
+  Watching second(world, {}, "bob");
+  second.Next();
+  EXPECT_THAT(Watching(world, {}, "eve").Finish(),
+              GrpcStatusIs(grpc::StatusCode::RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES", HasSubstr("limit of one caller")));
 }
 
 TEST(WatchTest, AllEndWithUnavailableWhenTheServerStops) {

@@ -15,18 +15,9 @@
 #include "server/scheduler/scheduler.h"
 #include "tests/support/in_memory_control_store.h"
 #include "tests/support/in_memory_target.h"
+#include "tests/support/manual_clock.h"
 
 namespace migrationd {
-
-// Thread-safe.
-class ManualClock final : public Clock {
- public:
-  absl::Time Now() override { return absl::FromUnixNanos(now_.load()); }
-  void Advance(absl::Duration duration) { now_.fetch_add(absl::ToInt64Nanoseconds(duration)); }
-
- private:
-  std::atomic<std::int64_t> now_{absl::ToUnixNanos(absl::FromUnixSeconds(1'000'000))};
-};
 
 class NoSignal final : public SchedulerSignal {
  public:
