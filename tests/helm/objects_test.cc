@@ -172,6 +172,24 @@ TEST_P(EveryChartTest, SelectsTheServersPodsAndNoOthers) {
   }
 }
 
+// Whoever reaches it reads metrics without showing who he is: so a load balancer, or a port of every node, has nothing of it.
+TEST_P(EveryChartTest, PublishesTheAdminPortInTheClusterOnlyAndByItself) {
+  const Rendered rendered = Render(GetParam().values);
+  std::map<std::string, std::string> ports;
+  for (const YAML::Node& service : rendered.OfKind("Service")) {
+    const std::string name = Text(service, "metadata.name");
+    for (const auto& port : At(service, "spec.ports")) {
+      ports[name] += absl::StrCat(ports[name].empty() ? "" : " ", Text(port, "name"), "=", Text(port, "targetPort"));
+      if (Text(port, "targetPort") != "http") continue;
+      EXPECT_EQ(Text(service, "spec.type"), "ClusterIP") << name;
+      EXPECT_EQ(Text(port, "port"), "9464") << name;
+    }
+  }
+  ports.erase("migrationd-dev-postgres");
+  EXPECT_EQ(ports, (std::map<std::string, std::string>{
+                       {"migrationd", "grpc=grpc"}, {"migrationd-headless", "grpc=grpc"}, {"migrationd-metrics", "http=http"}}));
+}
+
 TEST_P(EveryChartTest, HasNoSecretButTheOneOfDevPostgres) {
   const Rendered rendered = Render(GetParam().values);
   for (const YAML::Node& secret : rendered.OfKind("Secret"))
@@ -220,7 +238,7 @@ TEST_F(ObjectsTest, WithoutValuesThereIsAllThatNeedsNothingOfTheCluster) {
   for (const YAML::Node& object : rendered.objects)
     names.push_back(absl::StrCat(Text(object, "kind"), " ", Text(object, "metadata.name")));
   EXPECT_THAT(names, UnorderedElementsAre("Deployment migrationd", "Service migrationd", "Service migrationd-headless",
-                                          "ServiceAccount migrationd", "PodDisruptionBudget migrationd",
+                                          "Service migrationd-metrics", "ServiceAccount migrationd", "PodDisruptionBudget migrationd",
                                           "NetworkPolicy migrationd", "ConfigMap migrationd-definitions", "Pod migrationd-test"));
   EXPECT_THAT(rendered.Args(),
               ElementsAre("--listen=0.0.0.0:50051", "--http-listen=0.0.0.0:9464",
@@ -297,7 +315,6 @@ TEST_F(ObjectsTest, TheHeadlessServiceNamesThePodsThemselves) {
   EXPECT_EQ(Text(service, "spec.type"), "LoadBalancer");
   EXPECT_EQ(Text(Named(At(service, "spec.ports"), "grpc"), "port"), "443");
   EXPECT_EQ(Text(Named(At(service, "spec.ports"), "grpc"), "targetPort"), "grpc");
-  EXPECT_EQ(Text(Named(At(service, "spec.ports"), "http"), "port"), "9464");
 }
 
 TEST_F(ObjectsTest, ReplicasAreSpreadAndANodeCanBeDrained) {
