@@ -64,6 +64,22 @@ TEST_F(NotesTest, WarnOfWhatIsTooOpenAndOfWhatIsShut) {
   EXPECT_THAT(Notes("devPostgres: {enabled: true}"), HasSubstr("FOR TRYING OUT ONLY"));
 }
 
+TEST_F(NotesTest, SayWhoTheNetworkPolicyLetsIn) {
+  EXPECT_THAT(Notes(""), HasSubstr("lets this namespace's pods call it and this namespace's pods read its metrics."));
+  EXPECT_THAT(Notes("networkPolicy: {grpcFrom: [], metricsFrom: []}"), HasSubstr("lets everybody call it and everybody read its metrics."));
+  const std::string peers = "[{namespaceSelector: {matchLabels: {a: b}}}]";
+  EXPECT_THAT(Notes(absl::StrCat("networkPolicy: {grpcFrom: ", peers, ", metricsFrom: ", peers, "}")),
+              HasSubstr("lets the peers of networkPolicy.grpcFrom call it and the peers of networkPolicy.metricsFrom read its metrics."));
+  EXPECT_THAT(Notes("networkPolicy: {enabled: false}"), Not(HasSubstr("NetworkPolicy")));
+
+  // A Prometheus in another namespace, where most are, is not let in by the default.
+  const char kShut[] = "PROMETHEUS MAY NOT GET THROUGH";
+  EXPECT_THAT(Notes("serviceMonitor: {enabled: true}"), HasSubstr(kShut));
+  EXPECT_THAT(Notes(""), Not(HasSubstr(kShut)));
+  EXPECT_THAT(Notes("serviceMonitor: {enabled: true}\nnetworkPolicy: {enabled: false}"), Not(HasSubstr(kShut)));
+  EXPECT_THAT(Notes(absl::StrCat("serviceMonitor: {enabled: true}\nnetworkPolicy: {metricsFrom: ", peers, "}")), Not(HasSubstr(kShut)));
+}
+
 TEST_F(NotesTest, FitEverySetOfValues) {
   for (const ValuesCase& values : Matrix()) {
     const std::string notes = Notes(values.values);

@@ -427,7 +427,7 @@ TEST_F(ObjectsTest, TheNetworkPolicyLetsThroughWhatIsNeededAndNoMore) {
   EXPECT_EQ(Show(At(ingress[0], "from.1.podSelector.matchLabels")["app.kubernetes.io/component"]), "test");
   EXPECT_EQ(At(ingress[0], "from").size(), 2u);
   EXPECT_EQ(Text(ingress[1], "ports.0.port"), "http");
-  EXPECT_FALSE(At(ingress[1], "from").IsDefined());
+  EXPECT_EQ(Show(At(ingress[1], "from")), "[{podSelector: {}}]") << "the admin port asks nobody who he is";
   EXPECT_EQ(Show(At(policy, "spec.egress")),
             "[{ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]}, {ports: [{port: 5432, protocol: TCP}]}]");
 
@@ -442,6 +442,9 @@ TEST_F(ObjectsTest, TheNetworkPolicyLetsThroughWhatIsNeededAndNoMore) {
   EXPECT_EQ(Show(At(narrow, "spec.egress.1")),
             "{ports: [{port: 5432, protocol: TCP}, {port: 6432, protocol: TCP}], to: [{ipBlock: {cidr: 10.0.0.0/8}}]}");
   EXPECT_EQ(Show(At(narrow, "spec.egress.2")), "{ports: [{port: 4317}]}");
+
+  const YAML::Node open = Render("networkPolicy: {grpcFrom: [], metricsFrom: []}").Get("NetworkPolicy", "migrationd");
+  EXPECT_EQ(Show(At(open, "spec.ingress")), "[{ports: [{port: grpc, protocol: TCP}]}, {ports: [{port: http, protocol: TCP}]}]");
 }
 
 TEST_F(ObjectsTest, ExtrasArriveWhereTheyBelong) {
