@@ -80,6 +80,16 @@ TEST_F(NotesTest, SayWhoTheNetworkPolicyLetsIn) {
   EXPECT_THAT(Notes(absl::StrCat("serviceMonitor: {enabled: true}\nnetworkPolicy: {metricsFrom: ", peers, "}")), Not(HasSubstr(kShut)));
 }
 
+TEST_F(NotesTest, SayWhatHelmTestNeeds) {
+  const char kTest[] = "  helm -n infra test migrationd --logs\n";
+  EXPECT_THAT(Notes(""), HasSubstr(kTest));
+  const std::string without = Notes("tls: {enabled: true, clientCa: true}");
+  EXPECT_THAT(without, Not(HasSubstr(kTest)));
+  EXPECT_THAT(without, HasSubstr("There is no pod for `helm test`: it needs a client certificate, by tests.clientCertificate.existingSecret."));
+  EXPECT_THAT(Notes("tls: {enabled: true, clientCa: true}\ntests: {clientCertificate: {existingSecret: tester}}"), HasSubstr(kTest));
+  EXPECT_THAT(Notes("tls: {enabled: true, clientCa: true}\ntests: {enabled: false}"), Not(HasSubstr("helm test")));
+}
+
 TEST_F(NotesTest, FitEverySetOfValues) {
   for (const ValuesCase& values : Matrix()) {
     const std::string notes = Notes(values.values);

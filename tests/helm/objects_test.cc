@@ -197,6 +197,18 @@ TEST_P(EveryChartTest, HasNoSecretButTheOneOfDevPostgres) {
   for (const std::string& argument : rendered.Args()) EXPECT_THAT(argument, Not(HasSubstr("postgresql://")));
 }
 
+TEST_P(EveryChartTest, GivesTheServersPrivateKeyToTheServerOnly) {
+  const Rendered rendered = Render(GetParam().values);
+  const std::string server = Text(Named(At(rendered.Deployment(), "spec.template.spec.volumes"), "tls"), "secret.secretName");
+  for (const Rendered::Pod& pod : rendered.Pods()) {
+    if (pod.name == "Deployment migrationd") continue;
+    for (const auto& volume : At(pod.spec, "volumes")) {
+      if (server == "(none)" || Text(volume, "secret.secretName") != server) continue;
+      EXPECT_EQ(Show(At(volume, "secret.items")), "[{key: ca.crt, path: ca.crt}]") << pod.name;
+    }
+  }
+}
+
 TEST_P(EveryChartTest, NamesEachObjectOnceAndInTheNamespaceOfTheRelease) {
   std::set<std::string> names;
   const Rendered rendered = Render(GetParam().values);
@@ -513,12 +525,19 @@ TEST_F(TestPodTest, TrustsTheServersCertificateAuthorityAndNothingMoreOfItsSecre
 }
 
 TEST_F(TestPodTest, ShowsACertificateWhereOneIsDemanded) {
-  const YAML::Node servers = Pod("tls: {enabled: true, existingSecret: certificate, clientCa: true}");
-  EXPECT_EQ(Environment(servers)["MIGRATIONCTL_CERT"], "/etc/migrationctl/client/tls.crt");
-  EXPECT_EQ(Environment(servers)["MIGRATIONCTL_KEY"], "/etc/migrationctl/client/tls.key");
-  EXPECT_EQ(SecretAt(servers, "/etc/migrationctl/client"), "certificate");
   const YAML::Node own = Pod("tls: {enabled: true, clientCa: true}\ntests: {clientCertificate: {existingSecret: tester}}");
+  EXPECT_EQ(Environment(own)["MIGRATIONCTL_CERT"], "/etc/migrationctl/client/tls.crt");
+  EXPECT_EQ(Environment(own)["MIGRATIONCTL_KEY"], "/etc/migrationctl/client/tls.key");
   EXPECT_EQ(SecretAt(own, "/etc/migrationctl/client"), "tester");
+  EXPECT_EQ(Show(At(Named(At(own, "spec.volumes"), "client"), "secret.items")),
+            "[{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]");
+}
+
+// It used to show the server's, and so had the server's private key.
+TEST_F(TestPodTest, IsLeftOutWhereACertificateIsDemandedAndItHasNone) {
+  const Rendered rendered = Render("tls: {enabled: true, existingSecret: certificate, clientCa: true}");
+  EXPECT_TRUE(rendered.OfKind("Pod").empty());
+  EXPECT_EQ(Show(At(rendered.Get("NetworkPolicy", "migrationd"), "spec.ingress.0.from")), "[{podSelector: {}}]") << "nor is it let in";
 }
 
 TEST_F(TestPodTest, BringsItsToken) {
