@@ -1,8 +1,12 @@
 // NOTES.txt. `helm template` renders it and shows it not, `helm install` shows it and wants a cluster: so a copy of the chart has it in a ConfigMap.
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "tests/helm/chart.h"
 
 namespace migrationd {
@@ -80,6 +84,15 @@ TEST_F(NotesTest, SayWhoTheNetworkPolicyLetsIn) {
   EXPECT_THAT(Notes(absl::StrCat("serviceMonitor: {enabled: true}\nnetworkPolicy: {metricsFrom: ", peers, "}")), Not(HasSubstr(kShut)));
 }
 
+// Who may not see a target with its token sees it without.
+TEST_F(NotesTest, WarnOfTargetsOfATokenThatNothingEnforces) {
+  const char kVoid[] = "TARGETS IN THE TOKENS FILE HIDE NOTHING: a caller who leaves its token away is \"viewer\" on all targets.";
+  EXPECT_THAT(Notes("auth: {tokens: {enabled: true}}"), HasSubstr(kVoid));
+  EXPECT_THAT(Notes("auth: {anonymousRole: operator, tokens: {enabled: true}}"), HasSubstr("is \"operator\" on all targets."));
+  EXPECT_THAT(Notes("auth: {anonymousRole: none, tokens: {enabled: true}}"), Not(HasSubstr("HIDE NOTHING")));
+  EXPECT_THAT(Notes(""), Not(HasSubstr("HIDE NOTHING"))) << "nobody has a token";
+}
+
 TEST_F(NotesTest, SayWhatHelmTestNeeds) {
   const char kTest[] = "  helm -n infra test migrationd --logs\n";
   EXPECT_THAT(Notes(""), HasSubstr(kTest));
@@ -97,6 +110,46 @@ TEST_F(NotesTest, FitEverySetOfValues) {
     EXPECT_THAT(notes, Not(HasSubstr("\n\n\n"))) << values.name << "\n" << notes;
     EXPECT_THAT(notes, Not(HasSubstr("<no value>"))) << values.name;
   }
+}
+
+#ifdef MIGRATIONCTL_PROGRAM
+// What somebody types at three in the morning works as it is written.
+TEST_F(NotesTest, AndReadmeAndAlertsNameCommandsOfMigrationctlThatExist) {
+  const CommandResult help = Run({MIGRATIONCTL_PROGRAM, "--help"});
+  ASSERT_EQ(help.exit_status, 0) << help.err;
+  int found = 0;
+  for (const char* file : {"/README.md", "/templates/NOTES.txt", "/files/alerts.yaml"}) {
+    const std::string text = ReadFile(ChartFolder() + file);
+    static const std::regex kCommand(R"(migrationctl ([a-z][a-z-]*)((?: [A-Z]+(?:\.\.\.)?| --[a-z-]+)*))");
+    for (std::sregex_iterator command(text.begin(), text.end(), kCommand), end; command != end; ++command, ++found) {
+      const std::string name = (*command)[1];
+      EXPECT_THAT(help.out, HasSubstr(absl::StrCat("\n  ", name, " "))) << file << ": " << command->str();
+      const std::string usage = Run({MIGRATIONCTL_PROGRAM, name, "--help"}).out;
+      for (const std::string& word : std::vector<std::string>(absl::StrSplit((*command)[2].str(), ' ', absl::SkipEmpty()))) {
+        EXPECT_THAT(usage, HasSubstr(absl::StrCat(" ", word))) << file << ": " << command->str();
+      }
+    }
+  }
+  EXPECT_GT(found, 15);
+}
+#endif
+
+TEST_F(NotesTest, UseFlagsOfGrpcurlThatExist) {
+  std::string grpcurl;
+  Need("grpcurl", grpcurl);
+  if (grpcurl.empty()) return;
+  const CommandResult help = Run({grpcurl, "-help"});
+  const std::string notes =
+      absl::StrCat(Notes("auth: {anonymousRole: none, tokens: {enabled: true}}\ntls: {enabled: true, clientCa: true}"), Notes(""));
+  static const std::regex kFlag(R"(\n  grpcurl [^\n]*)");
+  std::set<std::string> flags;
+  for (std::sregex_iterator line(notes.begin(), notes.end(), kFlag), end; line != end; ++line) {
+    for (const std::string& word : std::vector<std::string>(absl::StrSplit(line->str(), ' '))) {
+      if (absl::StartsWith(word, "-")) flags.insert(word);
+    }
+  }
+  EXPECT_THAT(flags, testing::ElementsAre("-H", "-authority", "-cacert", "-cert", "-key", "-plaintext"));
+  for (const std::string& flag : flags) EXPECT_THAT(help.out + help.err, HasSubstr(absl::StrCat("\n  ", flag))) << flag;
 }
 
 }  // namespace
