@@ -50,6 +50,10 @@ const std::vector<MetricInfo>& AllMetrics() {
       {"migrationd_grpc_connections_refused_total", kCounter, "reason", "Connections closed at once: limit of all, of one host, or no descriptor left."},
       {"migrationd_certificate_not_after_timestamp_seconds", kGauge, "", "End of the server certificate in use, Unix time; only with TLS."},
       {"migrationd_certificate_reloads_total", kCounter, "result", "Replaced certificates, by ok or refused; only with TLS."},
+      {"migrationd_certificate_refused", kGauge, "",
+       "1 while the certificate files as they are now cannot be used; what was read before stays in force."},
+      {"migrationd_credentials_refused", kGauge, "",
+       "1 while the credentials file as it is now cannot be used; what was read before stays in force."},
       {"migrationd_log_lines_suppressed_total", kCounter, "", "Log lines left out since the same event came too often."},
       // The process, under the names that all exporters use.
       {"process_cpu_seconds_total", kCounter, "", "User and system CPU time."},

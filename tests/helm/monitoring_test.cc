@@ -138,12 +138,25 @@ TEST_F(MonitoringTest, TheServiceMonitorFindsEachPodOnce) {
   ASSERT_GT(wanted.size(), 0u);
   std::vector<std::string> found;
   for (const YAML::Node& service : rendered.OfKind("Service")) {
-    bool matches = Named(At(service, "spec.ports"), port).IsDefined();
+    bool matches = true;
     for (const std::string& label : Keys(wanted))
       matches = matches && Show(wanted[label]) == Show(At(service, "metadata.labels")[label]);
-    if (matches) found.push_back(Text(service, "metadata.name"));
+    if (!matches) continue;
+    found.push_back(Text(service, "metadata.name"));
+    EXPECT_TRUE(Named(At(service, "spec.ports"), port).IsDefined());
   }
-  EXPECT_THAT(found, ElementsAre("migrationd"));
+  EXPECT_THAT(found, ElementsAre("migrationd-metrics"));
+}
+
+// Prometheus' operator takes the Service's name, and alerts and dashboard ask for the release's.
+TEST_F(MonitoringTest, TheServiceMonitorGivesTheJobThatTheAlertsAskFor) {
+  const Rendered rendered = Render(
+      RenderOptions{.values = "fullnameOverride: migrationd-blue\nprometheusRule: {enabled: true}\n"
+                              "serviceMonitor: {enabled: true, relabelings: [{targetLabel: cluster, replacement: eu}]}"});
+  const YAML::Node relabelings = At(rendered.Get("ServiceMonitor", "migrationd-blue"), "spec.endpoints.0.relabelings");
+  EXPECT_EQ(Show(relabelings), "[{replacement: migrationd-blue, targetLabel: job}, {replacement: eu, targetLabel: cluster}]");
+  EXPECT_THAT(Text(rendered.Get("PrometheusRule", "migrationd-blue"), "spec.groups.0.rules.0.expr"),
+              HasSubstr("{job=\"migrationd-blue\", namespace=\"infra\"}"));
 }
 
 TEST_F(MonitoringTest, AnnotationsForScrapersAreThereUnlessAServiceMonitorIs) {

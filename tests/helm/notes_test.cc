@@ -1,8 +1,12 @@
 // NOTES.txt. `helm template` renders it and shows it not, `helm install` shows it and wants a cluster: so a copy of the chart has it in a ConfigMap.
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "tests/helm/chart.h"
 
 namespace migrationd {
@@ -64,6 +68,41 @@ TEST_F(NotesTest, WarnOfWhatIsTooOpenAndOfWhatIsShut) {
   EXPECT_THAT(Notes("devPostgres: {enabled: true}"), HasSubstr("FOR TRYING OUT ONLY"));
 }
 
+TEST_F(NotesTest, SayWhoTheNetworkPolicyLetsIn) {
+  EXPECT_THAT(Notes(""), HasSubstr("lets this namespace's pods call it and this namespace's pods read its metrics."));
+  EXPECT_THAT(Notes("networkPolicy: {grpcFrom: [], metricsFrom: []}"), HasSubstr("lets everybody call it and everybody read its metrics."));
+  const std::string peers = "[{namespaceSelector: {matchLabels: {a: b}}}]";
+  EXPECT_THAT(Notes(absl::StrCat("networkPolicy: {grpcFrom: ", peers, ", metricsFrom: ", peers, "}")),
+              HasSubstr("lets the peers of networkPolicy.grpcFrom call it and the peers of networkPolicy.metricsFrom read its metrics."));
+  EXPECT_THAT(Notes("networkPolicy: {enabled: false}"), Not(HasSubstr("NetworkPolicy")));
+
+  // A Prometheus in another namespace, where most are, is not let in by the default.
+  const char kShut[] = "PROMETHEUS MAY NOT GET THROUGH";
+  EXPECT_THAT(Notes("serviceMonitor: {enabled: true}"), HasSubstr(kShut));
+  EXPECT_THAT(Notes(""), Not(HasSubstr(kShut)));
+  EXPECT_THAT(Notes("serviceMonitor: {enabled: true}\nnetworkPolicy: {enabled: false}"), Not(HasSubstr(kShut)));
+  EXPECT_THAT(Notes(absl::StrCat("serviceMonitor: {enabled: true}\nnetworkPolicy: {metricsFrom: ", peers, "}")), Not(HasSubstr(kShut)));
+}
+
+// Who may not see a target with its token sees it without.
+TEST_F(NotesTest, WarnOfTargetsOfATokenThatNothingEnforces) {
+  const char kVoid[] = "TARGETS IN THE TOKENS FILE HIDE NOTHING: a caller who leaves its token away is \"viewer\" on all targets.";
+  EXPECT_THAT(Notes("auth: {tokens: {enabled: true}}"), HasSubstr(kVoid));
+  EXPECT_THAT(Notes("auth: {anonymousRole: operator, tokens: {enabled: true}}"), HasSubstr("is \"operator\" on all targets."));
+  EXPECT_THAT(Notes("auth: {anonymousRole: none, tokens: {enabled: true}}"), Not(HasSubstr("HIDE NOTHING")));
+  EXPECT_THAT(Notes(""), Not(HasSubstr("HIDE NOTHING"))) << "nobody has a token";
+}
+
+TEST_F(NotesTest, SayWhatHelmTestNeeds) {
+  const char kTest[] = "  helm -n infra test migrationd --logs\n";
+  EXPECT_THAT(Notes(""), HasSubstr(kTest));
+  const std::string without = Notes("tls: {enabled: true, clientCa: true}");
+  EXPECT_THAT(without, Not(HasSubstr(kTest)));
+  EXPECT_THAT(without, HasSubstr("There is no pod for `helm test`: it needs a client certificate, by tests.clientCertificate.existingSecret."));
+  EXPECT_THAT(Notes("tls: {enabled: true, clientCa: true}\ntests: {clientCertificate: {existingSecret: tester}}"), HasSubstr(kTest));
+  EXPECT_THAT(Notes("tls: {enabled: true, clientCa: true}\ntests: {enabled: false}"), Not(HasSubstr("helm test")));
+}
+
 TEST_F(NotesTest, FitEverySetOfValues) {
   for (const ValuesCase& values : Matrix()) {
     const std::string notes = Notes(values.values);
@@ -71,6 +110,46 @@ TEST_F(NotesTest, FitEverySetOfValues) {
     EXPECT_THAT(notes, Not(HasSubstr("\n\n\n"))) << values.name << "\n" << notes;
     EXPECT_THAT(notes, Not(HasSubstr("<no value>"))) << values.name;
   }
+}
+
+#ifdef MIGRATIONCTL_PROGRAM
+// What somebody types at three in the morning works as it is written.
+TEST_F(NotesTest, AndReadmeAndAlertsNameCommandsOfMigrationctlThatExist) {
+  const CommandResult help = Run({MIGRATIONCTL_PROGRAM, "--help"});
+  ASSERT_EQ(help.exit_status, 0) << help.err;
+  int found = 0;
+  for (const char* file : {"/README.md", "/templates/NOTES.txt", "/files/alerts.yaml"}) {
+    const std::string text = ReadFile(ChartFolder() + file);
+    static const std::regex kCommand(R"(migrationctl ([a-z][a-z-]*)((?: [A-Z]+(?:\.\.\.)?| --[a-z-]+)*))");
+    for (std::sregex_iterator command(text.begin(), text.end(), kCommand), end; command != end; ++command, ++found) {
+      const std::string name = (*command)[1];
+      EXPECT_THAT(help.out, HasSubstr(absl::StrCat("\n  ", name, " "))) << file << ": " << command->str();
+      const std::string usage = Run({MIGRATIONCTL_PROGRAM, name, "--help"}).out;
+      for (const std::string& word : std::vector<std::string>(absl::StrSplit((*command)[2].str(), ' ', absl::SkipEmpty()))) {
+        EXPECT_THAT(usage, HasSubstr(absl::StrCat(" ", word))) << file << ": " << command->str();
+      }
+    }
+  }
+  EXPECT_GT(found, 15);
+}
+#endif
+
+TEST_F(NotesTest, UseFlagsOfGrpcurlThatExist) {
+  std::string grpcurl;
+  Need("grpcurl", grpcurl);
+  if (grpcurl.empty()) return;
+  const CommandResult help = Run({grpcurl, "-help"});
+  const std::string notes =
+      absl::StrCat(Notes("auth: {anonymousRole: none, tokens: {enabled: true}}\ntls: {enabled: true, clientCa: true}"), Notes(""));
+  static const std::regex kFlag(R"(\n  grpcurl [^\n]*)");
+  std::set<std::string> flags;
+  for (std::sregex_iterator line(notes.begin(), notes.end(), kFlag), end; line != end; ++line) {
+    for (const std::string& word : std::vector<std::string>(absl::StrSplit(line->str(), ' '))) {
+      if (absl::StartsWith(word, "-")) flags.insert(word);
+    }
+  }
+  EXPECT_THAT(flags, testing::ElementsAre("-H", "-authority", "-cacert", "-cert", "-key", "-plaintext"));
+  for (const std::string& flag : flags) EXPECT_THAT(help.out + help.err, HasSubstr(absl::StrCat("\n  ", flag))) << flag;
 }
 
 }  // namespace

@@ -172,11 +172,42 @@ TEST_P(EveryChartTest, SelectsTheServersPodsAndNoOthers) {
   }
 }
 
+// Whoever reaches it reads metrics without showing who he is: so a load balancer, or a port of every node, has nothing of it.
+TEST_P(EveryChartTest, PublishesTheAdminPortInTheClusterOnlyAndByItself) {
+  const Rendered rendered = Render(GetParam().values);
+  std::map<std::string, std::string> ports;
+  for (const YAML::Node& service : rendered.OfKind("Service")) {
+    const std::string name = Text(service, "metadata.name");
+    for (const auto& port : At(service, "spec.ports")) {
+      ports[name] += absl::StrCat(ports[name].empty() ? "" : " ", Text(port, "name"), "=", Text(port, "targetPort"));
+      if (Text(port, "targetPort") != "http") continue;
+      EXPECT_EQ(Text(service, "spec.type"), "ClusterIP") << name;
+      EXPECT_EQ(Text(port, "port"), "9464") << name;
+    }
+  }
+  ports.erase("migrationd-dev-postgres");
+  EXPECT_EQ(ports, (std::map<std::string, std::string>{
+                       {"migrationd", "grpc=grpc"}, {"migrationd-headless", "grpc=grpc"}, {"migrationd-metrics", "http=http"}}));
+}
+
 TEST_P(EveryChartTest, HasNoSecretButTheOneOfDevPostgres) {
   const Rendered rendered = Render(GetParam().values);
   for (const YAML::Node& secret : rendered.OfKind("Secret"))
     EXPECT_EQ(Text(secret, "metadata.name"), "migrationd-dev-postgres");
   for (const std::string& argument : rendered.Args()) EXPECT_THAT(argument, Not(HasSubstr("postgresql://")));
+  EXPECT_THAT(Show(At(rendered.Container(), "env")), Not(HasSubstr("postgresql://")));
+}
+
+TEST_P(EveryChartTest, GivesTheServersPrivateKeyToTheServerOnly) {
+  const Rendered rendered = Render(GetParam().values);
+  const std::string server = Text(Named(At(rendered.Deployment(), "spec.template.spec.volumes"), "tls"), "secret.secretName");
+  for (const Rendered::Pod& pod : rendered.Pods()) {
+    if (pod.name == "Deployment migrationd") continue;
+    for (const auto& volume : At(pod.spec, "volumes")) {
+      if (server == "(none)" || Text(volume, "secret.secretName") != server) continue;
+      EXPECT_EQ(Show(At(volume, "secret.items")), "[{key: ca.crt, path: ca.crt}]") << pod.name;
+    }
+  }
 }
 
 TEST_P(EveryChartTest, NamesEachObjectOnceAndInTheNamespaceOfTheRelease) {
@@ -200,7 +231,54 @@ TEST_P(EveryChartTest, GivesMigrationdOnlyOptionsThatItHas) {
 }
 #endif
 
+#ifdef MIGRATIOND_PROGRAM
+// `kubectl exec` gives a command the pod's environment, and not its arguments.
+TEST_P(EveryChartTest, LetsACommandThatIsExecutedInThePodFindTheDatabases) {
+  const Rendered rendered = Render(GetParam().values);
+  std::vector<std::string> command = {"/usr/bin/env", "-i"};
+  for (const auto& variable : At(rendered.Container(), "env"))
+    command.push_back(absl::StrCat(Text(variable, "name"), "=", Text(variable, "value")));
+  // As the README has it, but that it only says what it would do it with.
+  for (const std::string word : {MIGRATIOND_PROGRAM, "upgrade", "--contract", "--print-config"}) command.push_back(word);
+  const CommandResult result = Run(command);
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  const YAML::Node config = YAML::Load(result.out);
+  EXPECT_EQ(Text(config, "control_url_file"), "/etc/migrationd/secret/control-url");
+  const YAML::Node values = YAML::Load(GetParam().values.empty() ? "{}" : GetParam().values);
+  const std::vector<std::string> given = Texts(At(values, "targets"));
+  const std::vector<std::string> targets = given.empty() ? std::vector<std::string>{"main"} : given;
+  EXPECT_THAT(Keys(At(config, "targets")), testing::UnorderedElementsAreArray(targets));
+  for (const std::string& target : targets)
+    EXPECT_EQ(Text(config, absl::StrCat("targets.", target, ".url_file")), absl::StrCat("/etc/migrationd/secret/target-", target));
+}
+#endif
+
 class ObjectsTest : public ChartTest {};
+
+TEST_F(ObjectsTest, TheReadmeSaysHowToContractAndTheImageHasTheCommand) {
+  const std::string readme = ReadFile(ChartFolder() + "/README.md");
+  EXPECT_THAT(readme, HasSubstr("\nkubectl -n infra exec deploy/migrationd -- migrationd upgrade --contract\n"));
+  // Where the PATH of every image leads.
+  EXPECT_EQ(Text(Render().Container(), "command.0"), "/usr/bin/migrationd");
+  EXPECT_EQ(Show(At(Render().Deployment(), "spec.template.metadata.annotations")["kubectl.kubernetes.io/default-container"]), "migrationd");
+}
+
+// /healthz fails when the gRPC port accepts nothing any more, which only a restart mends; one slow answer is no reason for one.
+TEST_F(ObjectsTest, AServerThatAcceptsNothingIsRestartedSoonAndASlowOneIsNot) {
+  const YAML::Node container = Render().Container();
+  const auto number = [&](const std::string& path) {
+    int value = -1;
+    EXPECT_TRUE(absl::SimpleAtoi(Text(container, path), &value)) << path;
+    return value;
+  };
+  EXPECT_GE(number("livenessProbe.failureThreshold"), 3);
+  EXPECT_LT(number("livenessProbe.timeoutSeconds"), number("livenessProbe.periodSeconds"));
+  EXPECT_LE(number("livenessProbe.failureThreshold") * number("livenessProbe.periodSeconds"), 60);
+  // The pod is out of the Service earlier, and has longer to start.
+  EXPECT_LT(number("readinessProbe.failureThreshold") * number("readinessProbe.periodSeconds"),
+            number("livenessProbe.failureThreshold") * number("livenessProbe.periodSeconds"));
+  EXPECT_GE(number("startupProbe.failureThreshold") * number("startupProbe.periodSeconds"), 60);
+}
 
 // So that the check above is one.
 TEST_F(ObjectsTest, KubectlValidateNoticesAFieldThatDoesNotExist) {
@@ -220,14 +298,16 @@ TEST_F(ObjectsTest, WithoutValuesThereIsAllThatNeedsNothingOfTheCluster) {
   for (const YAML::Node& object : rendered.objects)
     names.push_back(absl::StrCat(Text(object, "kind"), " ", Text(object, "metadata.name")));
   EXPECT_THAT(names, UnorderedElementsAre("Deployment migrationd", "Service migrationd", "Service migrationd-headless",
-                                          "ServiceAccount migrationd", "PodDisruptionBudget migrationd",
+                                          "Service migrationd-metrics", "ServiceAccount migrationd", "PodDisruptionBudget migrationd",
                                           "NetworkPolicy migrationd", "ConfigMap migrationd-definitions", "Pod migrationd-test"));
   EXPECT_THAT(rendered.Args(),
               ElementsAre("--listen=0.0.0.0:50051", "--http-listen=0.0.0.0:9464",
-                          "--control-url-file=/etc/migrationd/secret/control-url",
-                          "--target=main=@/etc/migrationd/secret/target-main", "--migrations=/etc/migrationd/migrations/values",
+                          "--migrations=/etc/migrationd/migrations/values",
                           "--default-start=MANUAL", "--lease-ttl=15s", "--workers=16", "--max-running-per-target=2",
                           "--log-level=info", "--log-format=json", "--anonymous-role=viewer"));
+  EXPECT_EQ(Show(At(rendered.Container(), "env")),
+            "[{name: MIGRATIOND_CONTROL_URL_FILE, value: /etc/migrationd/secret/control-url}, "
+            "{name: MIGRATIOND_TARGET_MAIN, value: @/etc/migrationd/secret/target-main}]");
   EXPECT_EQ(Text(rendered.Deployment(), "spec.replicas"), "2");
   // The Secret that the user creates, as the notes say.
   const YAML::Node volumes = At(rendered.Deployment(), "spec.template.spec.volumes");
@@ -297,7 +377,6 @@ TEST_F(ObjectsTest, TheHeadlessServiceNamesThePodsThemselves) {
   EXPECT_EQ(Text(service, "spec.type"), "LoadBalancer");
   EXPECT_EQ(Text(Named(At(service, "spec.ports"), "grpc"), "port"), "443");
   EXPECT_EQ(Text(Named(At(service, "spec.ports"), "grpc"), "targetPort"), "grpc");
-  EXPECT_EQ(Text(Named(At(service, "spec.ports"), "http"), "port"), "9464");
 }
 
 TEST_F(ObjectsTest, ReplicasAreSpreadAndANodeCanBeDrained) {
@@ -320,8 +399,9 @@ TEST_F(ObjectsTest, ReplicasAreSpreadAndANodeCanBeDrained) {
 
 TEST_F(ObjectsTest, EachTargetHasItsUrlInTheSecretThatIsNamed) {
   const Rendered rendered = Render("existingSecret: databases\ntargets: [main, billing_eu]");
-  EXPECT_THAT(rendered.Args(), AllOf(Contains("--target=main=@/etc/migrationd/secret/target-main"),
-                                     Contains("--target=billing_eu=@/etc/migrationd/secret/target-billing_eu")));
+  const YAML::Node environment = At(rendered.Container(), "env");
+  EXPECT_EQ(Text(Named(environment, "MIGRATIOND_TARGET_MAIN"), "value"), "@/etc/migrationd/secret/target-main");
+  EXPECT_EQ(Text(Named(environment, "MIGRATIOND_TARGET_BILLING_EU"), "value"), "@/etc/migrationd/secret/target-billing_eu");
   EXPECT_EQ(Text(Named(At(rendered.Deployment(), "spec.template.spec.volumes"), "secret"), "secret.secretName"), "databases");
   EXPECT_TRUE(rendered.OfKind("Secret").empty());
 }
@@ -410,7 +490,7 @@ TEST_F(ObjectsTest, TheNetworkPolicyLetsThroughWhatIsNeededAndNoMore) {
   EXPECT_EQ(Show(At(ingress[0], "from.1.podSelector.matchLabels")["app.kubernetes.io/component"]), "test");
   EXPECT_EQ(At(ingress[0], "from").size(), 2u);
   EXPECT_EQ(Text(ingress[1], "ports.0.port"), "http");
-  EXPECT_FALSE(At(ingress[1], "from").IsDefined());
+  EXPECT_EQ(Show(At(ingress[1], "from")), "[{podSelector: {}}]") << "the admin port asks nobody who he is";
   EXPECT_EQ(Show(At(policy, "spec.egress")),
             "[{ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]}, {ports: [{port: 5432, protocol: TCP}]}]");
 
@@ -425,6 +505,9 @@ TEST_F(ObjectsTest, TheNetworkPolicyLetsThroughWhatIsNeededAndNoMore) {
   EXPECT_EQ(Show(At(narrow, "spec.egress.1")),
             "{ports: [{port: 5432, protocol: TCP}, {port: 6432, protocol: TCP}], to: [{ipBlock: {cidr: 10.0.0.0/8}}]}");
   EXPECT_EQ(Show(At(narrow, "spec.egress.2")), "{ports: [{port: 4317}]}");
+
+  const YAML::Node open = Render("networkPolicy: {grpcFrom: [], metricsFrom: []}").Get("NetworkPolicy", "migrationd");
+  EXPECT_EQ(Show(At(open, "spec.ingress")), "[{ports: [{port: grpc, protocol: TCP}]}, {ports: [{port: http, protocol: TCP}]}]");
 }
 
 TEST_F(ObjectsTest, ExtrasArriveWhereTheyBelong) {
@@ -433,7 +516,7 @@ TEST_F(ObjectsTest, ExtrasArriveWhereTheyBelong) {
                                    "podLabels: {mesh: enabled}\npodAnnotations: {a: b}\ncommonLabels: {team: databases}\n"
                                    "image: {repository: registry.example.org/m, tag: v2}\nimagePullSecrets: [{name: registry}]");
   EXPECT_EQ(rendered.Args().back(), "--no-auto-upgrade");
-  EXPECT_EQ(Show(At(rendered.Container(), "env")), "[{name: TZ, value: UTC}]");
+  EXPECT_EQ(Text(Named(At(rendered.Container(), "env"), "TZ"), "value"), "UTC");
   EXPECT_EQ(Text(Named(At(rendered.Container(), "volumeMounts"), "more"), "mountPath"), "/more");
   const YAML::Node pod = At(rendered.Deployment(), "spec.template");
   EXPECT_TRUE(Named(At(pod, "spec.volumes"), "more").IsDefined());
@@ -493,12 +576,19 @@ TEST_F(TestPodTest, TrustsTheServersCertificateAuthorityAndNothingMoreOfItsSecre
 }
 
 TEST_F(TestPodTest, ShowsACertificateWhereOneIsDemanded) {
-  const YAML::Node servers = Pod("tls: {enabled: true, existingSecret: certificate, clientCa: true}");
-  EXPECT_EQ(Environment(servers)["MIGRATIONCTL_CERT"], "/etc/migrationctl/client/tls.crt");
-  EXPECT_EQ(Environment(servers)["MIGRATIONCTL_KEY"], "/etc/migrationctl/client/tls.key");
-  EXPECT_EQ(SecretAt(servers, "/etc/migrationctl/client"), "certificate");
   const YAML::Node own = Pod("tls: {enabled: true, clientCa: true}\ntests: {clientCertificate: {existingSecret: tester}}");
+  EXPECT_EQ(Environment(own)["MIGRATIONCTL_CERT"], "/etc/migrationctl/client/tls.crt");
+  EXPECT_EQ(Environment(own)["MIGRATIONCTL_KEY"], "/etc/migrationctl/client/tls.key");
   EXPECT_EQ(SecretAt(own, "/etc/migrationctl/client"), "tester");
+  EXPECT_EQ(Show(At(Named(At(own, "spec.volumes"), "client"), "secret.items")),
+            "[{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]");
+}
+
+// It used to show the server's, and so had the server's private key.
+TEST_F(TestPodTest, IsLeftOutWhereACertificateIsDemandedAndItHasNone) {
+  const Rendered rendered = Render("tls: {enabled: true, existingSecret: certificate, clientCa: true}");
+  EXPECT_TRUE(rendered.OfKind("Pod").empty());
+  EXPECT_EQ(Show(At(rendered.Get("NetworkPolicy", "migrationd"), "spec.ingress.0.from")), "[{podSelector: {}}]") << "nor is it let in";
 }
 
 TEST_F(TestPodTest, BringsItsToken) {

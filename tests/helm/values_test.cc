@@ -152,6 +152,8 @@ TEST_F(ValuesTest, ValuesThatMeanNothingAreRefusedNamingTheirPlace) {
       {"definitions: {backfill.yaml: 'a: b'}", "definitions"},
       {"definitions: {20261122090000_Backfill.yaml: 'a: b'}", "definitions"},
       {"definitions: {20261122090000_backfill.yml: 'a: b'}", "definitions"},
+      {"definitions: {20261322090000_backfill.yaml: 'a: b'}", "definitions"},
+      {"definitions: {20261122096000_backfill.yaml: 'a: b'}", "definitions"},
       {"definitionConfigMaps: [Shop]", "definitionConfigMaps"},
       {"defaultStart: SOMETIMES", "defaultStart"},
       {"leaseTtl: 15", "leaseTtl"},
@@ -175,6 +177,56 @@ TEST_F(ValuesTest, ValuesThatMeanNothingAreRefusedNamingTheirPlace) {
   };
   for (const auto& [values, place] : kRefused) EXPECT_THAT(Refusal(values), HasSubstr(place)) << values;
 }
+
+#ifdef MIGRATIOND_PROGRAM
+// What the program refuses makes pods that crash; the schema has to refuse it before. It may be stricter: there are many ways to write a
+// duration, and these are enough.
+TEST_F(ValuesTest, TheSchemaTakesNothingThatTheProgramRefuses) {
+  const struct {
+    const char* value;
+    const char* option;
+    std::vector<std::string> taken;
+    std::vector<std::string> refused;
+  } kCases[] = {
+      {"leaseTtl", "--lease-ttl",
+       {"1s", "1.5s", "15s", "60s", "99s", "299s", "299.9s", "300s", "1m", "1.5m", "4.99m", "1m30s", "4m59s", "5m", "1000ms", "1500ms", "300000ms"},
+       {"0s", "0.9s", "999ms", "0m", "300.1s", "301s", "999s", "4.9m30s", "5m1s", "5.1m", "6m", "10m", "1h", "300001ms", "400000ms",
+        "1000000ms", "15", "-5s", "s", "1d"}},
+      {"workers", "--workers", {"1", "256"}, {"0", "-1", "257", "1.5", "many"}},
+      {"maxRunningPerTarget", "--max-running-per-target", {"1", "64"}, {"0", "-1", "65", "1.5", "many"}},
+      {"defaultStart", "--default-start", {"AUTO", "MANUAL"}, {"manual", "\"\""}},
+      {"logLevel", "--log-level", {"debug", "info", "warning", "error"}, {"trace", "warn", "INFO"}},
+      {"logFormat", "--log-format", {"json", "text"}, {"JSON", "logfmt"}},
+      {"auth.anonymousRole", "--anonymous-role", {"none", "viewer", "operator", "admin"}, {"Admin", "\"\""}},
+      {"targets", "--target", {"main", "a", "billing_eu", "billing-eu2"}, {"Main", "1a", "-a", "a.b", "a b"}},
+      {"bindAddress", "--listen", {"0.0.0.0", "'[::]'"}, {"'::'"}},
+      {"bindAddress", "--http-listen", {"0.0.0.0", "'[::]'"}, {"'::'", "all"}},
+  };
+  const auto values = [](const std::string& path, const std::string& value) {
+    const std::vector<std::string> keys = absl::StrSplit(path, '.');
+    return absl::StrCat(absl::StrJoin(keys, ": {"), ": ", path == "targets" ? absl::StrCat("[", value, "]") : value,
+                        std::string(keys.size() - 1, '}'));
+  };
+  const auto program_takes = [&](const std::string& option, const std::string& value) {
+    std::string text = YAML::Load(value).Scalar();
+    if (option == "--target") text += "=@/f";
+    if (absl::EndsWith(option, "listen")) text += ":50051";
+    std::vector<std::string> command = {MIGRATIOND_PROGRAM, "--check-config", "--control-url-file=/f", absl::StrCat(option, "=", text)};
+    if (option != "--target") command.push_back("--target=main=@/f");
+    return Run(command).exit_status == 0;
+  };
+  for (const auto& one : kCases) {
+    for (const std::string& value : one.taken) {
+      EXPECT_TRUE(program_takes(one.option, value)) << one.option << " " << value;
+      EXPECT_EQ(Refusal(values(one.value, value)), "") << one.value << " " << value;
+    }
+    for (const std::string& value : one.refused) {
+      EXPECT_FALSE(program_takes(one.option, value)) << one.option << " " << value;
+      EXPECT_NE(Refusal(values(one.value, value)), "") << one.value << " " << value;
+    }
+  }
+}
+#endif
 
 TEST_F(ValuesTest, NullTakesADefaultAway) {
   // What OpenShift wants: it chooses the user itself.

@@ -106,6 +106,13 @@ app.kubernetes.io/component: server
 {{ include "migrationd.fullname" . }}.{{ .Release.Namespace }}.svc
 {{- end -}}
 
+{{/* "true" where there is a pod for `helm test`. With mutual TLS it needs a certificate of its own: the server's has the server's key. */}}
+{{- define "migrationd.hasTestPod" -}}
+{{- if and .Values.tests.enabled (or (not .Values.tls.clientCa) .Values.tests.clientCertificate.existingSecret) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* Kubernetes 1.30 knows the preStop action `sleep`; the image has no shell to do it with. */}}
 {{- define "migrationd.preStopSleepSeconds" -}}
 {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version -}}
