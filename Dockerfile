@@ -13,7 +13,8 @@ RUN scripts/install-packages --build-only && rm -rf /var/lib/apt/lists/*
 COPY . .
 # Nothing is fetched from here on. The same commit gives the same bytes, whatever the time and the folder.
 ARG SOURCE_DATE_EPOCH=0
-RUN scripts/build release -DMIGRATIOND_HARDENED=ON -DMIGRATIOND_BUILD_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr \
+ARG REVISION=unknown
+RUN scripts/build release -DMIGRATIOND_HARDENED=ON -DMIGRATIOND_REVISION="$REVISION" -DMIGRATIOND_BUILD_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr \
   || { tail -n 60 build/release.log; exit 1; }
 RUN for component in server cli; do DESTDIR=/install cmake --install build/release --strip --component "$component" || exit 1; done \
   # Libraries of headers only, which the package database of the image does not know; for the bill of materials.
@@ -33,7 +34,7 @@ COPY --from=build /install/ /
 RUN migrationd --version && migrationctl --version
 # It writes nothing: the root file system can be read-only.
 USER 65532:65532
-EXPOSE 50051
+EXPOSE 50051 9464
 ENTRYPOINT ["/usr/bin/migrationd"]
 
 FROM runtime AS dev

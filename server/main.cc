@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "migrations/model/status_macros.h"
+#include "server/build_info.h"
 #include "server/catalog/catalog_loader.h"
 #include "server/clock.h"
 #include "server/control/controller.h"
@@ -219,7 +220,11 @@ std::vector<prometheus::MetricFamily> CollectMetrics(const Metrics& metrics, con
     certificate = {identities.certificates->Get()->not_after, identities.certificates->reloads(), identities.certificates->refusals()};
   }
   const ListenerCounts counts = server.connection_counts();
-  add(ServiceMetrics(MIGRATIOND_VERSION, static_cast<int>(server.watch_count()), certificate, ConnectionFacts{counts.open, counts.refused_limit, counts.refused_host_limit, counts.refused_descriptors}));
+  add(ServiceMetrics({.version = Version(),
+                      .revision = Revision(),
+                      .watch_streams = static_cast<int>(server.watch_count()),
+                      .certificate = certificate,
+                      .connections = {counts.open, counts.refused_limit, counts.refused_host_limit, counts.refused_descriptors}}));
   add(ProcessMetrics());
   return families;
 }

@@ -3,33 +3,28 @@
 #include "server/observability/log.h"
 #include "server/observability/metric_families.h"
 
-#ifndef MIGRATIOND_REVISION
-#define MIGRATIOND_REVISION "unknown"
-#endif
-
 namespace migrationd {
 
-std::vector<prometheus::MetricFamily> ServiceMetrics(const std::string& version, int watch_streams, const CertificateFacts& certificate,
-                                                     const ConnectionFacts& connections) {
+std::vector<prometheus::MetricFamily> ServiceMetrics(const ServiceFacts& facts) {
   SampleFamily build("migrationd_build_info");
-  build.Add({{"version", version}, {"revision", MIGRATIOND_REVISION}, {"compiler", __VERSION__}}, 1);
+  build.Add({{"version", facts.version}, {"revision", facts.revision}, {"compiler", __VERSION__}}, 1);
   SampleFamily watches("migrationd_watch_streams");
-  watches.Add({}, watch_streams);
+  watches.Add({}, facts.watch_streams);
   SampleFamily suppressed("migrationd_log_lines_suppressed_total");
   suppressed.Add({}, static_cast<double>(SuppressedLogLines()));
   SampleFamily not_after("migrationd_certificate_not_after_timestamp_seconds");
   SampleFamily reloads("migrationd_certificate_reloads_total");
-  if (certificate.not_after.has_value()) {
-    not_after.Add({}, absl::ToDoubleSeconds(*certificate.not_after - absl::UnixEpoch()));
-    reloads.Add({{"result", "ok"}}, static_cast<double>(certificate.reloads));
-    reloads.Add({{"result", "refused"}}, static_cast<double>(certificate.refusals));
+  if (facts.certificate.not_after.has_value()) {
+    not_after.Add({}, absl::ToDoubleSeconds(*facts.certificate.not_after - absl::UnixEpoch()));
+    reloads.Add({{"result", "ok"}}, static_cast<double>(facts.certificate.reloads));
+    reloads.Add({{"result", "refused"}}, static_cast<double>(facts.certificate.refusals));
   }
   SampleFamily open("migrationd_grpc_connections");
-  open.Add({}, static_cast<double>(connections.open));
+  open.Add({}, static_cast<double>(facts.connections.open));
   SampleFamily refused("migrationd_grpc_connections_refused_total");
-  refused.Add({{"reason", "limit"}}, static_cast<double>(connections.refused_limit));
-  refused.Add({{"reason", "host_limit"}}, static_cast<double>(connections.refused_host_limit));
-  refused.Add({{"reason", "descriptors"}}, static_cast<double>(connections.refused_descriptors));
+  refused.Add({{"reason", "limit"}}, static_cast<double>(facts.connections.refused_limit));
+  refused.Add({{"reason", "host_limit"}}, static_cast<double>(facts.connections.refused_host_limit));
+  refused.Add({{"reason", "descriptors"}}, static_cast<double>(facts.connections.refused_descriptors));
   std::vector<prometheus::MetricFamily> families;
   for (SampleFamily* family : {&build, &watches, &suppressed, &not_after, &reloads, &open, &refused}) families.push_back(std::move(*family).Take());
   return families;

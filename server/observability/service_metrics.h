@@ -28,7 +28,14 @@ struct ConnectionFacts {
   std::int64_t refused_descriptors = 0;
 };
 
-std::vector<prometheus::MetricFamily> ServiceMetrics(const std::string& version, int watch_streams, const CertificateFacts& certificate,
-                                                     const ConnectionFacts& connections);
+struct ServiceFacts {
+  std::string version;
+  std::string revision;
+  int watch_streams = 0;
+  CertificateFacts certificate;
+  ConnectionFacts connections;
+};
+
+std::vector<prometheus::MetricFamily> ServiceMetrics(const ServiceFacts& facts);
 
 }  // namespace migrationd

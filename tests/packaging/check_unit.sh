@@ -8,7 +8,7 @@ status=0
 lines=(
   User=migrationd
   'ExecStart=/usr/bin/migrationd --config /etc/migrationd/migrationd.yaml'
-  Restart=on-failure RestartPreventExitStatus=78
+  Restart=on-failure 'RestartPreventExitStatus=2 78'
   NoNewPrivileges=yes CapabilityBoundingSet= AmbientCapabilities=
   ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes PrivateUsers=yes
   ProtectClock=yes ProtectControlGroups=yes ProtectHostname=yes ProtectKernelLogs=yes ProtectKernelModules=yes ProtectKernelTunables=yes

@@ -24,7 +24,7 @@ expect_failure() {
 unit=server/service/migrationd.service
 for change in '/^NoNewPrivileges=/d' '/^MemoryDenyWriteExecute=/d' 's/^(ProtectSystem=).*/\1full/' \
   's/^(CapabilityBoundingSet=)/\1CAP_NET_ADMIN/' 's/^(SystemCallFilter=@system-service)/#\1/' 's/^(RestrictAddressFamilies=.*)/\1 AF_PACKET/' 's/^(TimeoutStopSec=).*/\110s/' \
-  's/^RestartPreventExitStatus=78/RestartPreventExitStatus=1/' '/^User=/d'; do
+  's/^RestartPreventExitStatus=2 78/RestartPreventExitStatus=1/' '/^User=/d'; do
   expect_failure $unit "$change" "$here/check_unit.sh" "$tree/migrationd.service"
 done
 
