@@ -164,11 +164,15 @@ TEST_F(LeastPrivilege, WhereTheServiceMakesItsSchemasTheReadmesRolesAreEnough) {
 
 TEST_F(LeastPrivilege, WhereADbaMakesTheSchemasTheReadmesGrantsAreEnough) {
   control_->Run(ReadmeSql("control store: an owner makes and upgrades the schema, the service only uses it"));
-  const auto upgraded = RunCommand({MigrationdProgram(), "upgrade", "--control-url", cluster_.UrlAs("migrationd_owner", "control"),
-                                    "--target", "main=" + target_url_});
+  const std::vector<std::string> upgrade = {
+      MigrationdProgram(), "upgrade", "--control-url", cluster_.UrlAs("migrationd_owner", "control"), "--target", "main=" + target_url_};
+  const auto upgraded = RunCommand(upgrade);
   ASSERT_THAT(upgraded, IsOk());
   ASSERT_EQ(upgraded->exit_status, 0) << upgraded->err;
   control_->Run(ReadmeSql("control store: after the first `migrationd upgrade`"));
+  const auto again = RunCommand(upgrade);
+  ASSERT_THAT(again, IsOk());
+  ASSERT_EQ(again->exit_status, 0) << again->err;
   const auto sql = RunCommand({MigrationctlProgram(), "target-sql"});
   ASSERT_THAT(sql, IsOk());
   target().Run(sql->out);
@@ -187,10 +191,12 @@ TEST_F(LeastPrivilege, WhereADbaMakesTheSchemasTheReadmesGrantsAreEnough) {
     EXPECT_THAT(ErrorAs("migrator", "main", statement), IsDenied()) << statement;
   }
   for (const char* statement : {"DROP TABLE migrationd.job", "DELETE FROM migrationd.event", "UPDATE migrationd.definition SET body = '{}'",
-                                "UPDATE migrationd.control SET oldest_program = 9", "DELETE FROM migrationd.version", "CREATE SCHEMA x",
+                                "UPDATE migrationd.control SET oldest_program = 9", "DELETE FROM migrationd.version",
+                                "INSERT INTO migrationd.version (version, name) VALUES (99, '')", "CREATE SCHEMA x",
                                 "CREATE TABLE migrationd.x ()"}) {
     EXPECT_THAT(ErrorAs("migrationd", "control", statement), IsDenied()) << statement;
   }
+  EXPECT_THAT(ErrorAs("migrationd_owner", "control", "CREATE SCHEMA x"), IsDenied());
   target().Run(ReadmeSql("target: copy_columns, and indexes or columns in prepare"));
   WidenOrders();
   DevelopersMayAsk();
