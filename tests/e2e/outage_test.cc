@@ -1,37 +1,12 @@
 // Databases that go away and come back: the process stays up, says so, and goes on by itself.
 #include "absl/strings/str_cat.h"
 #include "tests/e2e/end_to_end.h"
+#include "tests/e2e/own_cluster.h"
 
 namespace migrationd {
 namespace {
 
 using Stub = v1::MigrationControl::Stub;
-
-// A cluster that this test may stop.
-class OwnCluster {
- public:
-  OwnCluster() {
-    auto started = PrivatePostgres::Start(
-        {.directory = folder_.path() + "/pg",
-         .settings = {"shared_buffers=32MB", "max_connections=60", "autovacuum=off", "log_min_messages=fatal"}});
-    EXPECT_THAT(started, IsOk());
-    if (started.ok()) postgres_ = *std::move(started);
-  }
-  ~OwnCluster() {
-    if (postgres_ != nullptr) postgres_->Stop("immediate").IgnoreError();
-  }
-  std::string Database(const std::string& name) {
-    MD_EXPECT_OK(postgres_->CreateDatabase(name));
-    return postgres_->Url(name);
-  }
-  // As a crash of the machine.
-  void Crash() { MD_EXPECT_OK(postgres_->Stop("immediate")); }
-  void Restart() { MD_EXPECT_OK(postgres_->Restart()); }
-
- private:
-  TempFolder folder_;
-  std::unique_ptr<PrivatePostgres> postgres_;
-};
 
 class OutageTest : public EndToEnd {
  protected:

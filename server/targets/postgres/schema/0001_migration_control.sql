@@ -253,7 +253,13 @@ REVOKE ALL ON FUNCTION migration_control.freeze(text), migration_control.unfreez
 
 INSERT INTO migration_control.schema_version (version, oldest_program) VALUES (1, 1) ON CONFLICT (singleton) DO NOTHING;
 
--- When a DBA runs this, the role of migrationd needs, besides its rights on the tables that it migrates:
---   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA migration_control TO migrationd_role;
---   GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA migration_control TO migrationd_role;
---   GRANT CREATE ON SCHEMA migration_control TO migrationd_role;                 -- for copy_columns: its trigger function
+-- When a DBA runs this, the role of migrationd (here migrator) needs, besides its rights on the tables that it migrates:
+--   GRANT SELECT ON ALL TABLES IN SCHEMA migration_control TO migrator;
+--   GRANT INSERT ON migration_control.identity TO migrator;
+--   GRANT UPDATE ON migration_control.freeze_flag TO migrator;
+--   GRANT INSERT, UPDATE ON migration_control.owner TO migrator;
+--   GRANT INSERT, UPDATE, DELETE ON migration_control.lane TO migrator;
+--   GRANT INSERT, DELETE ON migration_control.failed_range, migration_control.step TO migrator;
+--   GRANT EXECUTE ON FUNCTION migration_control.advance, migration_control.refuse TO migrator;
+--   GRANT CREATE ON SCHEMA migration_control TO migrator;
+-- the last one for the trigger function of copy_columns only. TEMPORARY on the database saves round trips.
