@@ -315,7 +315,7 @@ absl::Status Apply(const OptionSpec& spec, const std::vector<Value>& values, Opt
 }
 
 // What only the whole tells.
-absl::Status CheckTogether(Options& options, bool role_given, bool inline_given) {
+absl::Status CheckTogether(Options& options, bool role_given, bool inline_given, Command command) {
   if (options.tls_certificate.empty() != options.tls_key.empty()) {
     return absl::InvalidArgumentError("--tls-cert and --tls-key belong together; give both or neither.");
   }
@@ -330,7 +330,7 @@ absl::Status CheckTogether(Options& options, bool role_given, bool inline_given)
   if (!options.dev && options.control_url.empty() && options.control_url_file.empty()) {
     return absl::InvalidArgumentError("no control store: give --control-url-file FILE or --control-url URL, or --dev to try things out.");
   }
-  if (!options.dev && options.targets.empty()) {
+  if (!options.dev && options.targets.empty() && command != Command::kUpgrade) {
     return absl::InvalidArgumentError("no target: give --target NAME=@FILE or NAME=URL at least once, or --dev to try things out.");
   }
   return absl::OkStatus();
@@ -414,8 +414,8 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv, co
     inline_given = inline_given || (spec.name == "allow-inline-definitions" && !chosen.empty());
     MD_RETURN_IF_ERROR(Apply(spec, chosen, parsed.options));
   }
-  MD_RETURN_IF_ERROR(CheckTogether(parsed.options, role_given, inline_given));
   if (upgrade->parsed()) parsed.command = Command::kUpgrade;
+  MD_RETURN_IF_ERROR(CheckTogether(parsed.options, role_given, inline_given, parsed.command));
   if (print_config) parsed.command = Command::kPrintConfig;
   if (check_config) parsed.command = Command::kCheckConfig;
   return parsed;

@@ -160,6 +160,8 @@ TEST(Options, KnowsItsCommands) {
   EXPECT_EQ(Parse({"--dev"})->command, Command::kServe);
   EXPECT_EQ(Parse({"--dev", "--check-config"})->command, Command::kCheckConfig);
   EXPECT_EQ(Parse({"upgrade", "--dev"})->command, Command::kUpgrade);
+  EXPECT_FALSE(Parse({"upgrade", "--dev"})->contract);
+  EXPECT_TRUE(Parse({"upgrade", "--contract", "--control-url", "postgresql://c/d"})->contract) << "the schema of the control store needs no target";
   testing::internal::CaptureStdout();
   const auto help = Parse({"--help"});
   const std::string text = testing::internal::GetCapturedStdout();
