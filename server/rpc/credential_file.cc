@@ -67,6 +67,15 @@ absl::StatusOr<Credential> ParseLine(const std::string& place, const std::vector
   return credential;
 }
 
+// What a Refresh read, as credentials. Blank, it is what a file looks like that somebody has just opened for writing.
+absl::StatusOr<Credentials> ReadAgain(const std::string& file, const absl::StatusOr<std::string>& text, bool may_be_blank) {
+  MD_RETURN_IF_ERROR(text.status());
+  if (!may_be_blank && absl::StripAsciiWhitespace(*text).empty()) {
+    return Wrong(file, "holds nothing; to take all credentials back, leave a comment in it (# and some words).");
+  }
+  return ParseCredentials(file, *text);
+}
+
 }  // namespace
 
 absl::StatusOr<Credentials> ParseCredentials(const std::string& file, const std::string& text) {
@@ -84,6 +93,10 @@ absl::StatusOr<Credentials> ParseCredentials(const std::string& file, const std:
     }
     if (credentials.size() >= kEntriesMax) return Wrong(place, absl::StrCat("there are more than ", kEntriesMax, " entries."));
     credentials.push_back(std::move(credential));
+  }
+  // Cut before its targets, a line would still be right, and its credential hold for all of them.
+  if (!text.empty() && text.back() != '\n') {
+    return Wrong(absl::StrCat(file, ":", number), "the last line has no newline, so it may be half of one; end it with a newline.");
   }
   return credentials;
 }
@@ -112,7 +125,8 @@ absl::StatusOr<std::unique_ptr<CredentialFile>> CredentialFile::Open(const std::
   MD_ASSIGN_OR_RETURN(Credentials credentials, ParseCredentials(path, text));
   std::unique_ptr<CredentialFile> file(new CredentialFile(path));
   absl::MutexLock lock(&file->mutex_);
-  file->text_ = std::move(text);
+  file->seen_ = text;
+  file->settled_ = std::move(text);
   file->credentials_ = std::make_shared<const Credentials>(std::move(credentials));
   return file;
 }
@@ -123,21 +137,25 @@ std::shared_ptr<const Credentials> CredentialFile::Get() const {
 }
 
 void CredentialFile::Refresh() {
-  const absl::StatusOr<std::string> text = ReadFileText(path_);
-  const std::string seen = text.ok() ? *text : "";
-  {
-    absl::MutexLock lock(&mutex_);
-    if (seen == text_) return;
-    text_ = seen;
-  }
-  absl::StatusOr<Credentials> credentials = text.ok() ? ParseCredentials(path_, *text) : text.status();
-  if (!credentials.ok()) {
+  absl::StatusOr<std::string> text = ReadFileText(path_);
+  absl::MutexLock lock(&mutex_);
+  const bool again = text == seen_;
+  seen_ = std::move(text);
+  if (!again || seen_ == settled_) return;
+  settled_ = seen_;
+  absl::StatusOr<Credentials> credentials = ReadAgain(path_, settled_, /*may_be_blank=*/credentials_->empty());
+  refused_ = !credentials.ok();
+  if (refused_) {
     Log(LogLevel::kError, "credentials_refused", {{"file", path_}, {"why", std::string(credentials.status().message())}, {"effect", "the earlier ones stay in force"}});
     return;
   }
   Log(LogLevel::kInfo, "credentials_read", {{"file", path_}, {"entries", absl::StrCat(credentials->size())}});
-  absl::MutexLock lock(&mutex_);
   credentials_ = std::make_shared<const Credentials>(*std::move(credentials));
+}
+
+bool CredentialFile::refused() const {
+  absl::MutexLock lock(&mutex_);
+  return refused_;
 }
 
 }  // namespace migrationd
