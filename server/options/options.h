@@ -64,6 +64,10 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv, co
 // The effective configuration as YAML, passwords redacted.
 std::string PrintConfig(const Options& options);
 
+// INVALID_ARGUMENT when libpq would take a part of the password for something else, and name it in its errors: a / @ : or the like in it that
+// is not percent-encoded. Looks at URLs only; the key=value form passes as it is, where `pairs_too`. Messages hold nothing of the URL.
+absl::Status CheckDatabaseUrl(const std::string& url, bool pairs_too = false);
+
 // True for 127.0.0.0/8, [::1], localhost and unix sockets.
 bool IsLoopback(const std::string& listen);
 
