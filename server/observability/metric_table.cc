@@ -48,6 +48,10 @@ const std::vector<MetricInfo>& AllMetrics() {
       {"migrationd_watch_streams", kGauge, "", "Open Watch streams."},
       {"migrationd_certificate_not_after_timestamp_seconds", kGauge, "", "End of the server certificate in use, Unix time; only with TLS."},
       {"migrationd_certificate_reloads_total", kCounter, "result", "Replaced certificates, by ok or refused; only with TLS."},
+      {"migrationd_certificate_refused", kGauge, "",
+       "1: the files of --tls-cert, --tls-key and --tls-client-ca as they are now cannot be used, what was in force stays; only with TLS."},
+      {"migrationd_credentials_refused", kGauge, "",
+       "1: the file of --tokens as it is now cannot be used, what was in force stays; only with --tokens."},
       {"migrationd_log_lines_suppressed_total", kCounter, "", "Log lines left out since the same event came too often."},
       // The process, under the names that all exporters use.
       {"process_cpu_seconds_total", kCounter, "", "User and system CPU time."},

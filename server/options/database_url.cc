@@ -1,11 +1,15 @@
 #include <algorithm>
-#include <vector>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "migrations/model/status_macros.h"
 #include "server/options/options.h"
 
 namespace migrationd {
@@ -40,7 +44,47 @@ absl::Status CheckHost(absl::string_view text) {
   return Misread("no number from 1 to 65535 in the place of the port");
 }
 
+absl::Status Unreadable(const std::string& path, int error) {
+  const std::string message = absl::StrCat(path, " cannot be read: ", error == 0 ? "input error" : std::strerror(error), ".");
+  if (error == ENOENT || error == ENOTDIR) return absl::NotFoundError(message);
+  if (error == EACCES) return absl::PermissionDeniedError(message);
+  return absl::UnavailableError(message);
+}
+
+absl::Status CheckFolder(const std::string& folder) {
+  std::error_code error;
+  // Looks whether there is one, and whether its files may be listed.
+  const std::filesystem::directory_iterator files(folder, error);
+  return error ? Unreadable(folder, error.value()) : absl::OkStatus();
+}
+
+absl::Status Of(const std::string& option, const absl::Status& status) {
+  return status.ok() ? status : absl::Status(status.code(), absl::StrCat(option, ": ", std::string(status.message())));
+}
+
 }  // namespace
+
+absl::StatusOr<std::string> ReadUrlFile(const std::string& file) {
+  errno = 0;
+  std::ifstream in(file, std::ios::binary);
+  std::string text(kLengthMax + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!in.is_open() || in.bad()) return Unreadable(file, errno);
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  absl::StripAsciiWhitespace(&text);
+  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(file, " is empty; expected the URL of a database."));
+  MD_RETURN_IF_ERROR(Of(file, CheckDatabaseUrl(text, /*pairs_too=*/true)));
+  return text;
+}
+
+absl::Status CheckFiles(const Options& options) {
+  if (!options.control_url_file.empty()) MD_RETURN_IF_ERROR(Of("--control-url-file", ReadUrlFile(options.control_url_file).status()));
+  for (const auto& [name, target] : options.targets) {
+    if (!target.url_file.empty()) MD_RETURN_IF_ERROR(Of(absl::StrCat("--target ", name), ReadUrlFile(target.url_file).status()));
+  }
+  for (const std::string& folder : options.migrations) MD_RETURN_IF_ERROR(Of("--migrations", CheckFolder(folder)));
+  return absl::OkStatus();
+}
 
 absl::Status CheckDatabaseUrl(const std::string& url, bool pairs_too) {
   const std::size_t scheme_end = url.find("://");

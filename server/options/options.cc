@@ -350,7 +350,7 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv, co
   bool print_config = false;
   bool check_config = false;
   app.add_flag("--print-config", print_config, "print the effective configuration, passwords redacted, and exit");
-  app.add_flag("--check-config", check_config, "check the configuration and exit");
+  app.add_flag("--check-config", check_config, "check the configuration, and the files and folders that it names, and exit");
   CLI::App* upgrade = app.add_subcommand("upgrade", "create or upgrade the schema of the control store, and exit");
   upgrade->footer(
       "Additive steps are also made by every server at its start (without --no-auto-upgrade), and leave the previous minor version working.\n"

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "migrations/model/status_macros.h"
 #include "server/observability/log.h"
+#include "server/rpc/access.h"
 #include "server/rpc/file_text.h"
 
 namespace migrationd {
@@ -65,6 +66,14 @@ absl::StatusOr<Credential> ParseLine(const std::string& place, const std::vector
   MD_ASSIGN_OR_RETURN(credential.role, ReadRole(place, words[2]));
   if (words.size() > 3) credential.targets.emplace(words.begin() + 3, words.end());
   return credential;
+}
+
+void WarnOfVoidScopes(const std::string& file, const Credentials& credentials, Role anonymous) {
+  const auto scoped = std::count_if(credentials.begin(), credentials.end(), [](const Credential& credential) { return credential.targets.has_value(); });
+  if (scoped == 0 || anonymous == Role::kNone) return;
+  Log(LogLevel::kWarning, "scope_without_effect",
+      {{"file", file}, {"entries", absl::StrCat(scoped)}, {"anonymous_role", std::string(RoleName(anonymous))},
+       {"why", "these entries have targets, but a caller who leaves its credentials out sees all of them; start with --anonymous-role none"}});
 }
 
 // What a Refresh read, as credentials. Blank, it is what a file looks like that somebody has just opened for writing.
@@ -120,10 +129,11 @@ const Credential* FindCertificate(const Credentials& credentials, const std::str
   return found == credentials.end() ? nullptr : &*found;
 }
 
-absl::StatusOr<std::unique_ptr<CredentialFile>> CredentialFile::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<CredentialFile>> CredentialFile::Open(const std::string& path, Role anonymous) {
   MD_ASSIGN_OR_RETURN(std::string text, ReadFileText(path));
   MD_ASSIGN_OR_RETURN(Credentials credentials, ParseCredentials(path, text));
-  std::unique_ptr<CredentialFile> file(new CredentialFile(path));
+  std::unique_ptr<CredentialFile> file(new CredentialFile(path, anonymous));
+  WarnOfVoidScopes(path, credentials, anonymous);
   absl::MutexLock lock(&file->mutex_);
   file->seen_ = text;
   file->settled_ = std::move(text);
@@ -150,6 +160,7 @@ void CredentialFile::Refresh() {
     return;
   }
   Log(LogLevel::kInfo, "credentials_read", {{"file", path_}, {"entries", absl::StrCat(credentials->size())}});
+  WarnOfVoidScopes(path_, *credentials, anonymous_);
   credentials_ = std::make_shared<const Credentials>(*std::move(credentials));
 }
 

@@ -45,8 +45,10 @@ const Credential* FindCertificate(const Credentials& credentials, const std::str
 // The file as it was when it last was right. Thread-safe.
 class CredentialFile {
  public:
-  // INVALID_ARGUMENT, UNAVAILABLE (cannot be read).
-  static absl::StatusOr<std::unique_ptr<CredentialFile>> Open(const std::string& path);
+  // INVALID_ARGUMENT: the first thing that is wrong in it. Errors of ReadFileText: it cannot be read. `anonymous`: the role of callers who show
+  // nothing. Where they may do anything, the targets of entries hold nobody back: who is limited to some leaves its token out. That is
+  // logged (scope_without_effect), also by Refresh.
+  static absl::StatusOr<std::unique_ptr<CredentialFile>> Open(const std::string& path, Role anonymous = Role::kNone);
 
   std::shared_ptr<const Credentials> Get() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -60,9 +62,10 @@ class CredentialFile {
   bool refused() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  explicit CredentialFile(std::string path) : path_(std::move(path)) {}
+  CredentialFile(std::string path, Role anonymous) : path_(std::move(path)), anonymous_(anonymous) {}
 
   const std::string path_;
+  const Role anonymous_;
   mutable absl::Mutex mutex_;
   absl::StatusOr<std::string> seen_ ABSL_GUARDED_BY(mutex_);     // by the last Refresh
   absl::StatusOr<std::string> settled_ ABSL_GUARDED_BY(mutex_);  // what was last taken over or refused

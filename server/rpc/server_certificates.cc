@@ -86,6 +86,11 @@ absl::StatusOr<Certificate> FirstOfChain(const std::string& file, const std::str
     const bool issued = X509_check_issued(issuer, chain[i].get()) == X509_V_OK && X509_verify(chain[i].get(), X509_get0_pubkey(issuer)) == 1;
     if (!issued) return Wrong(file, absl::StrCat("certificate ", i + 1, " in it is not issued by the next; expected the server's, then its chain in order."));
   }
+  // One that ends with the authority itself: nothing else would notice damage to it.
+  X509* const last = chain.back().get();
+  if (X509_check_issued(last, last) == X509_V_OK && X509_verify(last, X509_get0_pubkey(last)) != 1) {
+    return Wrong(file, absl::StrCat("is damaged: the signature of certificate ", chain.size(), " in it is not right."));
+  }
   return std::move(chain.front());
 }
 

@@ -37,7 +37,7 @@ struct CertificateSet {
 
 // INVALID_ARGUMENT naming the file: no PEM, a block of it that is damaged or without its end, something behind the last one, a chain in
 // which a certificate is not issued by the next, a key that does not belong to the certificate, a certificate that is over at `now` or not
-// valid yet. UNAVAILABLE: cannot be read. Messages hold nothing of the key.
+// valid yet. Errors of ReadFileText (file_text.h): it cannot be read. Messages hold nothing of the key.
 absl::StatusOr<CertificateSet> ReadCertificates(const CertificateFiles& files, absl::Time now);
 
 // The last set that was right. Thread-safe.

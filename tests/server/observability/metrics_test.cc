@@ -146,7 +146,7 @@ TEST(Metrics, AllStandInTheTableAndAllOfTheTableAreMade) {
   running.migration.hold.kind = HoldKind::kFrozen;
   std::set<std::string> made;
   for (const auto& families : {metrics.Collect(), BoardMetrics(Snapshot({running}), kNow), ProcessMetrics(),
-                               ServiceMetrics("1", 0, {.not_after = kNow, .reloads = 0, .refusals = 0})}) {
+                               ServiceMetrics("1", 0, {.not_after = kNow, .reloads = 0, .refusals = 0}, false)}) {
     for (const auto& family : families) made.insert(family.name);
   }
   std::set<std::string> table;
@@ -157,6 +157,17 @@ TEST(Metrics, AllStandInTheTableAndAllOfTheTableAreMade) {
     const bool counted_when_it_happens = MetricNamed(name).kind != MetricKind::kGauge && !name.starts_with("process_");
     if (!counted_when_it_happens) EXPECT_EQ(made.count(name), 1U) << name << " is promised and not made";
   }
+}
+
+TEST(ServiceMetrics, SayWhetherTheFilesOfIdentityCanBeUsedNow) {
+  const std::string refused = Text(ServiceMetrics("1", 0, {.not_after = kNow, .refusals = 1, .refused = true}, true));
+  EXPECT_EQ(Sample(refused, "migrationd_certificate_refused"), "1");
+  EXPECT_EQ(Sample(refused, "migrationd_credentials_refused"), "1");
+  const std::string right = Text(ServiceMetrics("1", 0, {.not_after = kNow, .refusals = 1}, false));
+  EXPECT_EQ(Sample(right, "migrationd_certificate_refused"), "0") << "it can be used again, whatever was counted";
+  EXPECT_EQ(Sample(right, "migrationd_credentials_refused"), "0");
+  const std::string plain = Text(ServiceMetrics("1", 0, {}, std::nullopt));
+  EXPECT_THAT(plain, ::testing::Not(::testing::ContainsRegex("\nmigrationd_[a-z]*_refused ")));
 }
 
 TEST(ProcessMetrics, AreOfThisProcess) {

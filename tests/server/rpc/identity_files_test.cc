@@ -105,11 +105,38 @@ TEST_F(IdentityFilesTest, CredentialsAreTakenOverWhenTheyWereSeenTwice) {
 TEST_F(IdentityFilesTest, CredentialsThatAreRightAgainAreLoggedAlsoWhenTheyAreTheOldOnes) {
   const auto file = OpenTokens(absl::StrCat(kEntry, "\n"));
   Write("tokens", "garbage\n");
+  EXPECT_FALSE(file->refused());
   EXPECT_THAT(Settle(*file), HasSubstr("credentials_refused"));
+  EXPECT_TRUE(file->refused());
   Write("tokens", absl::StrCat(kEntry, "\n"));
   EXPECT_THAT(Settle(*file), HasSubstr("credentials_read"));
+  EXPECT_FALSE(file->refused());
   Write("tokens", "garbage\n");
   EXPECT_THAT(Settle(*file), HasSubstr("credentials_refused")) << "again";
+}
+
+TEST_F(IdentityFilesTest, TargetsThatHoldNobodyBackAreWarnedOf) {
+  Write("tokens", absl::StrCat(kEntry, " main\ncert:a a viewer billing\ncert:b b viewer\n"));
+  const auto opened_with = [&](Role anonymous) {
+    ::testing::internal::CaptureStderr();
+    EXPECT_TRUE(CredentialFile::Open(Path("tokens"), anonymous).ok());
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(opened_with(Role::kNone), "");
+  EXPECT_THAT(opened_with(Role::kViewer), AllOf(HasSubstr("scope_without_effect"), HasSubstr("entries=2"), HasSubstr("--anonymous-role none")));
+  Write("tokens", "cert:b b viewer\n");
+  EXPECT_EQ(opened_with(Role::kAdmin), "");
+  auto file = CredentialFile::Open(Path("tokens"), Role::kAdmin);
+  ASSERT_TRUE(file.ok());
+  Write("tokens", "cert:b b viewer main\n");
+  EXPECT_THAT(Settle(**file), AllOf(HasSubstr("credentials_read"), HasSubstr("scope_without_effect"), HasSubstr("entries=1")));
+}
+
+TEST_F(IdentityFilesTest, FilesThatAreAbsentOrWrongAreNotFoundOrInvalid) {
+  EXPECT_THAT(CredentialFile::Open(Path("absent")).status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("absent")));
+  EXPECT_THAT(CredentialFile::Open(folder_.string()).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("directory")));
+  Write("tokens", "x");
+  EXPECT_THAT(CredentialFile::Open(Path("tokens")).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tokens:1")));
 }
 
 TEST_F(IdentityFilesTest, CertificatesAreTakenOverWhenTheyWereSeenTwice) {
@@ -129,9 +156,12 @@ TEST_F(IdentityFilesTest, CertificatesThatAreRightAgainAreLoggedAlsoWhenTheyAreT
   const IssuedCertificate issued = authority_.Issue("migrationd", "DNS:localhost");
   const auto certificates = OpenCertificates(issued);
   Write("tls.crt", "garbage");
+  EXPECT_FALSE(certificates->refused());
   EXPECT_THAT(Settle(*certificates), HasSubstr("certificate_refused"));
+  EXPECT_TRUE(certificates->refused());
   Write("tls.crt", issued.certificate);
   EXPECT_THAT(Settle(*certificates), HasSubstr("certificate_read"));
+  EXPECT_FALSE(certificates->refused());
   EXPECT_EQ(certificates->reloads(), 0) << "nothing new";
 }
 

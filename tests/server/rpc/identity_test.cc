@@ -170,7 +170,7 @@ TEST_F(IdentityTest, FilesThatDoNotFitAreRefusedAtTheStart) {
   refused(issued.certificate, authority_.Issue("a", "").key, "not the key");
   const IssuedCertificate over = authority_.Issue("migrationd", "", -absl::Minutes(1));
   refused(over.certificate, over.key, "was valid until");
-  EXPECT_THAT(ServerCertificates::Open({Path("absent"), Path("tls.key"), ""}).status(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("absent")));
+  EXPECT_THAT(ServerCertificates::Open({Path("absent"), Path("tls.key"), ""}).status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("absent")));
 }
 
 }  // namespace
