@@ -267,7 +267,7 @@ MigrationControlService::Reactor* MigrationControlService::Validate(Context* con
                                                             request->has_inline_() ? &request->inline_() : nullptr));
     if (sent.problems.empty() && request->against_target()) {
       MD_RETURN_IF_ERROR(CheckTarget(principal, sent.definition.target()));
-      MD_ASSIGN_OR_RETURN(sent.problems, parts_.controller.ValidateOnTarget(sent.name, sent.definition));
+      MD_ASSIGN_OR_RETURN(sent.problems, parts_.controller.ValidateOnTarget(sent.name, sent.definition, principal.targets));
     }
     response->set_valid(sent.problems.empty());
     for (const DefinitionProblem& problem : sent.problems) *response->add_problems() = ToProto(problem, sent.file_name);
@@ -410,6 +410,7 @@ MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* cont
     // Without a target it is for the only one that is configured, which the caller may not be allowed to touch.
     if (arguments.name.has_value()) MD_RETURN_IF_ERROR(CheckTarget(call.principal, arguments.definition.target()));
     if (!arguments.name.has_value()) arguments.migration = call.migration;
+    arguments.visible = call.principal.targets;
     const auto result = parts_.controller.Enqueue(arguments, mutation);
     if (result.status().code() == absl::StatusCode::kPermissionDenied)
       return WithReason(result.status(), kReasonInlineNotAllowed);
@@ -435,7 +436,7 @@ MigrationControlService::Reactor* MigrationControlService::Freeze(Context* conte
     freeze.target = request->target();
     freeze.reason = request->reason();
     MD_ASSIGN_OR_RETURN(freeze.until, OptionalTime(request->has_until(), request->until(), "until"));
-    const auto frozen = parts_.controller.Freeze(freeze, mutation);
+    const auto frozen = parts_.controller.Freeze(freeze, mutation, principal.targets);
     if (frozen.status().code() == absl::StatusCode::kAlreadyExists)
       return WithReason(frozen.status(), kReasonRequestIdReused);
     if (!frozen.ok()) return frozen.status();
