@@ -209,7 +209,9 @@ WatchHub::Reactor* MigrationControlService::Watch(Context* context, const v1::Wa
   if (!allowed.ok()) return WatchHub::Refuse(allowed, request->migration());
   v1::WatchRequest named = *request;
   named.set_migration(call->migration);
-  return parts_.watches.Open(named, {.name = call->principal.actor, .targets = call->principal.targets});
+  return parts_.watches.Open(named, {.name = call->principal.actor,
+                                     .targets = call->principal.targets,
+                                     .holds = parts_.authenticator.Holds(*context, call->principal, "Watch")});
 }
 
 // ---- from the databases
