@@ -43,16 +43,18 @@ bool IsHost(absl::string_view text) {
     host = text.substr(0, colon);
   }
   if (bracketed) {
-    return absl::EndsWith(host, "]") && AllOf(host.substr(1, host.size() - 2), [](unsigned char c) { return absl::ascii_isxdigit(c) || c == ':' || c == '.'; });
+    const auto in_address = [](unsigned char c) { return absl::ascii_isxdigit(c) || c == ':' || c == '.'; };
+    return absl::EndsWith(host, "]") && AllOf(host.substr(1, host.size() - 2), in_address);
   }
-  return AllOf(host, [](unsigned char c) { return absl::ascii_isalnum(c) || absl::string_view("._-%").find(static_cast<char>(c)) != absl::string_view::npos; });
+  return AllOf(host, [](unsigned char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-' || c == '%'; });
 }
 
 bool IsPlace(absl::string_view text) {
   const std::size_t slash = std::min(text.find('/'), text.size());
   const std::vector<absl::string_view> hosts = absl::StrSplit(text.substr(0, slash), ',');
   const absl::string_view database = text.substr(slash);
-  return std::all_of(hosts.begin(), hosts.end(), IsHost) && database.find_first_of(":@#") == database.npos && database.rfind('/') == (database.empty() ? database.npos : 0);
+  return std::all_of(hosts.begin(), hosts.end(), IsHost) && database.find_first_of(":@#") == database.npos &&
+         database.find('/', 1) == database.npos;
 }
 
 // scheme://user:password@place?parameters. A password that was not encoded may hold each of the signs between them.
@@ -65,7 +67,9 @@ std::string RedactUri(absl::string_view scheme, absl::string_view rest) {
   const std::size_t at = place.rfind('@');
   const std::size_t colon = place.find(':');
   std::string shown = absl::StrCat(scheme, "://");
-  if (at != place.npos) absl::StrAppend(&shown, colon < at ? absl::StrCat(place.substr(0, colon), ":", kHidden) : std::string(place.substr(0, at)), "@");
+  if (at != place.npos) {
+    absl::StrAppend(&shown, place.substr(0, std::min(colon, at)), colon < at ? absl::StrCat(":", kHidden) : "", "@");
+  }
   const absl::string_view behind = at == place.npos ? place : place.substr(at + 1);
   if (!IsPlace(behind)) return scheme_only;
   absl::StrAppend(&shown, behind);

@@ -20,7 +20,8 @@ constexpr std::size_t kLengthMax = 8192;
 // The text is not repeated: it may hold a password, or part of one.
 absl::Status Misread(const std::string& what) {
   return absl::InvalidArgumentError(
-      absl::StrCat("the URL has ", what, "; a user name or password with / @ : ? # % or a blank in it has to be percent-encoded (%2F %40 %3A %3F %23 %25 %20)."));
+      absl::StrCat("the URL has ", what,
+                   "; a user name or password with / @ : ? # % or a blank in it has to be percent-encoded (%2F %40 %3A %3F %23 %25 %20)."));
 }
 
 bool IsHostCharacter(unsigned char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-' || c == '%' || c >= 0x80; }

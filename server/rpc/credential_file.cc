@@ -69,7 +69,8 @@ absl::StatusOr<Credential> ParseLine(const std::string& place, const std::vector
 }
 
 void WarnOfVoidScopes(const std::string& file, const Credentials& credentials, Role anonymous) {
-  const auto scoped = std::count_if(credentials.begin(), credentials.end(), [](const Credential& credential) { return credential.targets.has_value(); });
+  const auto has_targets = [](const Credential& credential) { return credential.targets.has_value(); };
+  const auto scoped = std::count_if(credentials.begin(), credentials.end(), has_targets);
   if (scoped == 0 || anonymous == Role::kNone) return;
   Log(LogLevel::kWarning, "scope_without_effect",
       {{"file", file}, {"entries", absl::StrCat(scoped)}, {"anonymous_role", std::string(RoleName(anonymous))},
@@ -156,7 +157,8 @@ void CredentialFile::Refresh() {
   absl::StatusOr<Credentials> credentials = ReadAgain(path_, settled_, /*may_be_blank=*/credentials_->empty());
   refused_ = !credentials.ok();
   if (refused_) {
-    Log(LogLevel::kError, "credentials_refused", {{"file", path_}, {"why", std::string(credentials.status().message())}, {"effect", "the earlier ones stay in force"}});
+    Log(LogLevel::kError, "credentials_refused",
+        {{"file", path_}, {"why", std::string(credentials.status().message())}, {"effect", "the earlier ones stay in force"}});
     return;
   }
   Log(LogLevel::kInfo, "credentials_read", {{"file", path_}, {"entries", absl::StrCat(credentials->size())}});

@@ -56,7 +56,8 @@ absl::StatusOr<std::vector<Certificate>> Certificates(const std::string& file, c
       text_since_end = !absl::StartsWith(line, "-----");
       if (text_since_end) continue;
       if (!absl::StartsWith(line, kBegin)) {
-        return Wrong(file, absl::StrCat("is damaged: after ", certificates.size(), " certificates there is a line of dashes that is no BEGIN of another."));
+        return Wrong(file, absl::StrCat("is damaged: after ", certificates.size(),
+                                        " certificates there is a line of dashes that is no BEGIN of another."));
       }
       label = std::string(line.substr(kBegin.size()));
       block = absl::StrCat(std::string(line), "\n");
@@ -68,7 +69,9 @@ absl::StatusOr<std::vector<Certificate>> Certificates(const std::string& file, c
     if (label == "CERTIFICATE-----") {
       const Bio bio = Memory(block);
       certificates.emplace_back(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-      if (certificates.back() == nullptr) return Wrong(file, absl::StrCat("is damaged: certificate ", certificates.size(), " in it cannot be decoded."));
+      if (certificates.back() == nullptr) {
+        return Wrong(file, absl::StrCat("is damaged: certificate ", certificates.size(), " in it cannot be decoded."));
+      }
     }
     label.clear();
   }
@@ -84,7 +87,10 @@ absl::StatusOr<Certificate> FirstOfChain(const std::string& file, const std::str
   for (std::size_t i = 0; i + 1 < chain.size(); ++i) {
     X509* const issuer = chain[i + 1].get();
     const bool issued = X509_check_issued(issuer, chain[i].get()) == X509_V_OK && X509_verify(chain[i].get(), X509_get0_pubkey(issuer)) == 1;
-    if (!issued) return Wrong(file, absl::StrCat("certificate ", i + 1, " in it is not issued by the next; expected the server's, then its chain in order."));
+    if (!issued) {
+      return Wrong(file, absl::StrCat("certificate ", i + 1,
+                                      " in it is not issued by the next; expected the server's, then its chain in order."));
+    }
   }
   // One that ends with the authority itself: nothing else would notice damage to it.
   X509* const last = chain.back().get();

@@ -52,8 +52,9 @@ class WatchHub {
   WatchHub(const WatchHub&) = delete;
   WatchHub& operator=(const WatchHub&) = delete;
 
-  // The reactor of a new call, owned by gRPC. Ends with the error of Watcher::holds, at the latest a heartbeat after there is one. Ends at once with NOT_FOUND (the migration), INVALID_ARGUMENT
-  // (resume_token), RESOURCE_EXHAUSTED (too many streams, of all callers or of this one) or UNAVAILABLE (stopped).
+  // The reactor of a new call, owned by gRPC. Ends with the error of Watcher::holds, at the latest a heartbeat after
+  // there is one. Ends at once with NOT_FOUND (the migration), INVALID_ARGUMENT (resume_token), RESOURCE_EXHAUSTED
+  // (too many streams, of all callers or of this one) or UNAVAILABLE (stopped).
   Reactor* Open(const migrationcontrol::v1::WatchRequest& request, const Watcher& watcher) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Streams that are open.

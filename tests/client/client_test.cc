@@ -221,7 +221,8 @@ TEST(ClientTokenTest, IsNotSentInPlainTextToOtherMachinesUnlessThatIsAllowed) {
   options.max_attempts = 1;
   options.token_file = token.path();
   Client refused(options);
-  const auto is_refusal = StatusIs(absl::StatusCode::kFailedPrecondition, AllOf(HasSubstr("plain text"), HasSubstr("allow_token_without_tls"), Not(HasSubstr("secret"))));
+  const auto is_refusal = StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   AllOf(HasSubstr("plain text"), HasSubstr("allow_token_without_tls"), Not(HasSubstr("secret"))));
   EXPECT_THAT(refused.Status("one"), is_refusal);
   EXPECT_THAT(refused.Watch({}, absl::Minutes(5), [](const v1::WatchResponse&) { return true; }), is_refusal);
   EXPECT_THAT(refused.WaitUntilCompleted("one", absl::Minutes(5)), is_refusal);
@@ -239,11 +240,13 @@ TEST(ClientTokenTest, IsNotSentInPlainTextToOtherMachinesUnlessThatIsAllowed) {
 }
 
 TEST(ClientTokenTest, KnowsWhatStaysOnThisMachine) {
-  for (const char* address : {"127.0.0.1:50051", "localhost:1", "LOCALHOST:1", "[::1]:50051", "unix:/run/x", "unix:///run/x", "unix-abstract:x", "dns:///localhost:1",
+  for (const char* address : {"127.0.0.1:50051", "localhost:1", "LOCALHOST:1", "[::1]:50051", "unix:/run/x", "unix:///run/x", "unix-abstract:x",
+                              "dns:///localhost:1",
                               "dns:127.0.0.1", "ipv4:127.0.0.1:1,127.0.0.2:1", "ipv6:[::1]:1", "localhost"}) {
     EXPECT_TRUE(StaysOnThisMachine(address)) << address;
   }
-  for (const char* address : {"127.example.org:1", "localhost.example.org:1", "10.0.0.1:1", "dns:///migrationd.infra:1", "ipv4:127.0.0.1:1,10.0.0.1:1", "dns://127.0.0.1/db:1",
+  for (const char* address : {"127.example.org:1", "localhost.example.org:1", "10.0.0.1:1", "dns:///migrationd.infra:1",
+                              "ipv4:127.0.0.1:1,10.0.0.1:1", "dns://127.0.0.1/db:1",
                               "[::2]:1", "[2001:db8::1]:1", "xds:///localhost", ""}) {
     EXPECT_FALSE(StaysOnThisMachine(address)) << address;
   }

@@ -124,7 +124,8 @@ TEST_F(IdentityEndToEnd, CertificatesAreReplacedUnderARunningWatchWithoutAFailed
   WritePair("renewed", second_.Issue("client", "DNS:client.example.org"));
 
   const IssuedCertificate own = first_.Issue("client", "DNS:client.example.org");
-  const auto stub = v1::MigrationControl::NewStub(grpc::CreateChannel(server().address(), grpc::SslCredentials({first_.certificate(), own.key, own.certificate})));
+  const auto stub = v1::MigrationControl::NewStub(
+      grpc::CreateChannel(server().address(), grpc::SslCredentials({first_.certificate(), own.key, own.certificate})));
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
   context.AddMetadata("authorization", "Bearer look");
@@ -197,8 +198,9 @@ TEST_F(ConfigurationTest, WhatTheOptionsNameIsCheckedToo) {
   const std::string url = Write("url", "postgresql://migr:s3cret@db1/shop\n");
   const std::string bad_url = Write("bad-url", "postgresql://migr:s3cret/XyZ@db1/shop\n");
   const std::string empty = Write("empty", "");
-  const std::vector<std::string> good = {"--control-url-file", url, "--target", "main=@" + url, "--migrations", folder_.path(), "--tls-cert", Path("server.crt"),
-                                         "--tls-key", Path("server.key"), "--tls-client-ca", Path("ca.crt"), "--tokens", Path("tokens"), "--check-config"};
+  const std::vector<std::string> good = {"--control-url-file", url, "--target", "main=@" + url, "--migrations", folder_.path(),
+                                         "--tls-cert", Path("server.crt"), "--tls-key", Path("server.key"), "--tls-client-ca", Path("ca.crt"),
+                                         "--tokens", Path("tokens"), "--check-config"};
   const CommandResult right = Migrationd(good);
   EXPECT_EQ(right.exit_status, 0) << right.err;
   EXPECT_THAT(right.out, HasSubstr("valid"));

@@ -45,7 +45,8 @@ TEST(Connecting, WithAMalformedUrlDoesNotShowIt) {
 }
 
 TEST(Connecting, ShowsNoPartOfAPasswordThatLibpqTakesForSomethingElse) {
-  for (const char* url : {"postgresql://u:hunter2/XyZ@h/db", "postgresql://u:a@hunter2@h/db", "postgresql://u:p@h/db?sslmode=hunter2", "host=hunter2 port=1 connect_timeout=hunter2"}) {
+  for (const char* url : {"postgresql://u:hunter2/XyZ@h/db", "postgresql://u:a@hunter2@h/db",
+                          "postgresql://u:p@h/db?sslmode=hunter2", "host=hunter2 port=1 connect_timeout=hunter2"}) {
     EXPECT_THAT(Connection::Open({.url = url}),
                 StatusIs(absl::StatusCode::kUnavailable, AllOf(Not(HasSubstr("hunter2")), Not(HasSubstr("XyZ")), HasSubstr("cannot connect: "))))
         << url;
@@ -53,7 +54,8 @@ TEST(Connecting, ShowsNoPartOfAPasswordThatLibpqTakesForSomethingElse) {
 }
 
 TEST(Connecting, SaysWhatTheServerSays) {
-  EXPECT_THAT(Connection::Open({.url = "postgresql:///db?host=/nowhere"}), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("No such file or directory")));
+  EXPECT_THAT(Connection::Open({.url = "postgresql:///db?host=/nowhere"}),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("No such file or directory")));
 }
 
 // A server that accepts and never says a word.

@@ -151,17 +151,20 @@ TEST(Options, NeverRepeatsAUrlThatMayHoldAPassword) {
 }
 
 TEST(Options, RefusesAUrlWhosePasswordLibpqWouldReadAsSomethingElse) {
-  for (const char* url : {"postgresql://migr:s3cret/XyZ@db1/shop", "postgresql://migr:s3cret@XyZ@db1/shop", "postgresql://migr:s3cret", "postgresql://migr:s3cret@db1:port/shop",
-                          "postgresql://migr:s3cret#x@db1:5432x/shop", "postgresql://migr:s3cret@db1:65536/shop", "postgresql://migr:s3cret@db1:0/shop",
+  for (const char* url : {"postgresql://migr:s3cret/XyZ@db1/shop", "postgresql://migr:s3cret@XyZ@db1/shop", "postgresql://migr:s3cret",
+                          "postgresql://migr:s3cret@db1:port/shop", "postgresql://migr:s3cret#x@db1:5432x/shop",
+                          "postgresql://migr:s3cret@db1:65536/shop", "postgresql://migr:s3cret@db1:0/shop",
                           "postgresql://migr:s3cret@[::1/shop", "postgresql://migr:s3cret@d b/shop", "postgresql://migr:s3cret@db1/sh@op"}) {
     for (const char* flag : {"--control-url", "--target"}) {
       const std::string text = flag == std::string("--target") ? absl::StrCat("main=", url) : url;
-      EXPECT_THAT(Parse({"--dev", flag, text}), StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("percent-encoded"), HasSubstr(flag), Not(HasSubstr("s3cret")),
-                                                                                                   Not(HasSubstr("XyZ")))))
+      EXPECT_THAT(Parse({"--dev", flag, text}),
+                  StatusIs(absl::StatusCode::kInvalidArgument,
+                           AllOf(HasSubstr("percent-encoded"), HasSubstr(flag), Not(HasSubstr("s3cret")), Not(HasSubstr("XyZ")))))
           << url;
     }
   }
-  for (const char* url : {"postgresql:///shop", "postgres://db1", "postgresql://u@db1/shop", "postgresql://u:p%2Fw%40@db1:5432/shop?sslmode=require", "postgresql://u:p?w#x@db1/shop",
+  for (const char* url : {"postgresql:///shop", "postgres://db1", "postgresql://u@db1/shop", 
+                          "postgresql://u:p%2Fw%40@db1:5432/shop?sslmode=require", "postgresql://u:p?w#x@db1/shop",
                           "postgresql://u:p:w@db1:5432,db2:5433,[fd00::1]:5434/shop", "postgresql://u@%2Frun%2Fpostgresql/shop", "postgresql://u@/shop?host=/run/x&user=a@b",
                           "postgresql://u:p@db1:/shop"}) {
     EXPECT_THAT(Parse({"--dev", "--control-url", url}), IsOk()) << url;

@@ -152,17 +152,22 @@ TEST_F(RolesTest, AMigrationOfAForeignTargetIsAsUnknownAsOneThatDoesNotExist) {
     const std::string method = service->method(i)->name();
     ASSERT_EQ(field->number(), 1) << method;
     asked.insert(method);
-    for (const auto& [foreign, absent] : std::vector<std::pair<std::string, std::string>>{{"theirs", "absent"}, {"billing/theirs", "billing/absent"}, {"billing/theirs", "nowhere/absent"}}) {
+    for (const auto& [foreign, absent] : std::vector<std::pair<std::string, std::string>>{
+             {"theirs", "absent"}, {"billing/theirs", "billing/absent"}, {"billing/theirs", "nowhere/absent"}}) {
       const grpc::Status of_foreign = Ask(method, naming(foreign), "scoped");
       const grpc::Status of_absent = Ask(method, naming(absent), "scoped");
       EXPECT_EQ(of_absent.error_code(), grpc::StatusCode::NOT_FOUND) << method << ": " << of_absent.error_message();
       EXPECT_EQ(of_foreign.error_code(), of_absent.error_code()) << method << ": " << of_foreign.error_message();
-      EXPECT_EQ(absl::StrReplaceAll(of_foreign.error_message(), {{foreign, "X"}}), absl::StrReplaceAll(of_absent.error_message(), {{absent, "X"}})) << method;
+      EXPECT_EQ(absl::StrReplaceAll(of_foreign.error_message(), {{foreign, "X"}}),
+                absl::StrReplaceAll(of_absent.error_message(), {{absent, "X"}}))
+          << method;
       EXPECT_EQ(absl::StrReplaceAll(of_foreign.error_details(), {{foreign, "X"}}).find("billing"), std::string::npos) << method;
     }
     EXPECT_NE(Ask(method, naming(method == "Delete" ? "spare" : "ours"), "scoped").error_code(), grpc::StatusCode::NOT_FOUND) << method;
   }
-  for (const char* method : {"Watch", "Status", "GetDefinition", "ListEvents", "ListJobs", "Enqueue", "Delete", "Pause"}) EXPECT_EQ(asked.count(method), 1U) << method;
+  for (const char* method : {"Watch", "Status", "GetDefinition", "ListEvents", "ListJobs", "Enqueue", "Delete", "Pause"}) {
+    EXPECT_EQ(asked.count(method), 1U) << method;
+  }
 }
 
 TEST_F(RolesTest, WhatIsListedIsOfTheCallersTargetsOnly) {
@@ -198,7 +203,8 @@ TEST_F(RolesTest, FreezeAndDefinitionsForOtherTargetsAreRefusedWithoutNamingThem
     *validate.mutable_file() = enqueue.file();
     validate.set_against_target(true);
     const auto validated = As(token, &Stub::Validate, validate);
-    for (const std::string& message : {frozen.error_message(), unfrozen.error_message(), enqueued.error_message(), validated.first.error_message(), validated.second.ShortDebugString()}) {
+    for (const std::string& message : {frozen.error_message(), unfrozen.error_message(), enqueued.error_message(),
+                                       validated.first.error_message(), validated.second.ShortDebugString()}) {
       if (std::string(target) != "billing") EXPECT_THAT(message, Not(HasSubstr("billing"))) << target;
     }
   }
