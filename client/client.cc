@@ -1,41 +1,11 @@
 #include "migrationcontrol/client.h"
 
-#include <fstream>
-#include <sstream>
-
 #include "client/client_impl.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
-#include "grpcpp/support/channel_arguments.h"
 
 namespace migrationcontrol {
 namespace {
 
 using Stub = v1::MigrationControl::StubInterface;
-
-// Empty for no file. One that cannot be read is told by each call (CheckFiles).
-std::string Pem(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::stringstream text;
-  if (in) text << in.rdbuf();
-  return text.str();
-}
-
-std::shared_ptr<grpc::ChannelCredentials> Transport(const ClientOptions& options) {
-  const bool encrypted = options.tls || !options.ca_file.empty() || !options.certificate_file.empty() || !options.key_file.empty();
-  if (!encrypted) return grpc::InsecureChannelCredentials();
-  return grpc::SslCredentials({Pem(options.ca_file), Pem(options.key_file), Pem(options.certificate_file)});
-}
-
-std::unique_ptr<Stub> Connect(const ClientOptions& options) {
-  grpc::ChannelArguments arguments;
-  // gRPC's own pause between connection attempts (1 s, growing to 2 min) would make retries fail without having tried.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
-                   static_cast<int>(absl::ToInt64Milliseconds(options.initial_backoff)));
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, static_cast<int>(absl::ToInt64Milliseconds(options.max_backoff)));
-  return v1::MigrationControl::NewStub(
-      grpc::CreateCustomChannel(options.address, Transport(options), arguments));
-}
 
 template <typename Request>
 Request MakeRequest(const std::string& migration, const CallOptions& options) {
@@ -56,7 +26,7 @@ void SetTimestamp(absl::Time time, google::protobuf::Timestamp& timestamp) {
 
 }  // namespace
 
-Client::Client(ClientOptions options) : Client(options, Connect(options)) {}
+Client::Client(ClientOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 
 Client::Client(ClientOptions options, std::unique_ptr<Stub> stub)
     : impl_(std::make_unique<Impl>(std::move(options), std::move(stub))) {}

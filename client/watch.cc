@@ -89,7 +89,8 @@ absl::Status Client::Watch(v1::WatchRequest request, absl::Duration timeout,
     const absl::Status introduced = impl_->Introduce(context);
     if (!introduced.ok()) return introduced;
     SetDeadline(context, std::min(deadline, absl::Now() + kStreamLife));
-    const auto reader = impl_->stub().Watch(&context, request);
+    const auto stub = impl_->stub();
+    const auto reader = stub->Watch(&context, request);
     v1::WatchResponse response;
     while (reader->Read(&response)) {
       heard = true;

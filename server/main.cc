@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <iterator>
@@ -11,11 +10,9 @@
 #include <memory>
 #include <optional>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "migrations/model/status_macros.h"
@@ -77,11 +74,9 @@ std::string ProcessIdentity() {
 std::function<absl::StatusOr<std::string>()> UrlProvider(const std::string& url, const std::string& file) {
   if (file.empty()) return [url]() -> absl::StatusOr<std::string> { return url; };
   return [file]() -> absl::StatusOr<std::string> {
-    std::ifstream in(file);
-    std::stringstream text;
-    text << in.rdbuf();
-    const std::string found(absl::StripAsciiWhitespace(text.str()));
-    if (!in || found.empty()) return absl::UnavailableError(absl::StrCat("no URL can be read from ", file, "."));
+    absl::StatusOr<std::string> found = ReadUrlFile(file);
+    // It may be right the next time, whatever is wrong with it now.
+    if (!found.ok()) return absl::UnavailableError(std::string(found.status().message()));
     return found;
   };
 }
@@ -108,7 +103,7 @@ absl::StatusOr<std::unique_ptr<PrivatePostgres>> StartDevPostgres(Options& optio
     MD_RETURN_IF_ERROR(postgres->CreateDatabase(kDevTargetDatabase));
     options.targets["main"].url = postgres->Url(kDevTargetDatabase);
   }
-  Log(LogLevel::kInfo, "dev_postgres", {{"directory", postgres_options.directory}, {"target_main", options.targets["main"].url}});
+  Log(LogLevel::kInfo, "dev_postgres", {{"directory", postgres_options.directory}, {"target_main", RedactUrl(options.targets["main"].url)}});
   return postgres;
 }
 
@@ -191,7 +186,7 @@ absl::StatusOr<Identities> ReadIdentities(const Options& options) {
     identities.refresh.emplace_back([certificates = identities.certificates] { certificates->Refresh(); });
   }
   if (!options.credentials.empty()) {
-    MD_ASSIGN_OR_RETURN(identities.credentials, CredentialFile::Open(options.credentials));
+    MD_ASSIGN_OR_RETURN(identities.credentials, CredentialFile::Open(options.credentials, options.anonymous_role));
     identities.refresh.emplace_back([credentials = identities.credentials.get()] { credentials->Refresh(); });
   }
   return identities;
@@ -217,13 +212,15 @@ std::vector<prometheus::MetricFamily> CollectMetrics(const Metrics& metrics, con
   add(BoardMetrics(*board.Get(), clock.Now()));
   CertificateFacts certificate;
   if (identities.certificates != nullptr) {
-    certificate = {identities.certificates->Get()->not_after, identities.certificates->reloads(), identities.certificates->refusals()};
+    certificate = {identities.certificates->Get()->not_after, identities.certificates->reloads(), identities.certificates->refusals(),
+                   identities.certificates->refused()};
   }
   const ListenerCounts counts = server.connection_counts();
   add(ServiceMetrics({.version = Version(),
                       .revision = Revision(),
                       .watch_streams = static_cast<int>(server.watch_count()),
                       .certificate = certificate,
+                      .credentials_refused = identities.credentials == nullptr ? std::nullopt : std::optional(identities.credentials->refused()),
                       .connections = {counts.open, counts.refused_limit, counts.refused_host_limit, counts.refused_descriptors}}));
   add(ProcessMetrics());
   return families;
@@ -242,9 +239,8 @@ AdminPages PagesOf(const Metrics& metrics, const Board& board, const RpcServer& 
   return pages;
 }
 
-absl::Status Serve(Options options, const sigset_t& signals) {
+absl::Status Serve(Options options, const Identities& identities, const sigset_t& signals) {
   const std::string identity = ProcessIdentity();
-  MD_ASSIGN_OR_RETURN(const Identities identities, ReadIdentities(options));
   MD_ASSIGN_OR_RETURN(const auto dev_postgres, StartDevPostgres(options));
   // Over before that PostgreSQL is stopped, which takes its time. When it fires, that PostgreSQL stays behind; the next start in the
   // same folder takes care of it.
@@ -300,6 +296,24 @@ absl::Status Serve(Options options, const sigset_t& signals) {
   return absl::OkStatus();
 }
 
+// A file that is wrong or absent is so at the next start, too, unlike one whose disk does not answer.
+int Fail(const absl::Status& status, bool of_configuration) {
+  std::cerr << "migrationd: " << status.message() << "\n";
+  return of_configuration && !absl::IsUnavailable(status) ? kExitBadConfiguration : 1;
+}
+
+// All that the options name, as far as it can be told without a database.
+int CheckConfiguration(const Options& options) {
+  absl::Status status = CheckFiles(options);
+  if (status.ok()) status = ReadIdentities(options).status();
+  if (!status.ok()) {
+    std::cerr << "migrationd: " << status.message() << "\n";
+    return kExitBadConfiguration;
+  }
+  std::cout << "The configuration is valid.\n";
+  return 0;
+}
+
 int Main(int argc, char** argv) {
   // Before any library can start a thread: what is blocked here is blocked in all of them.
   sigset_t signals;
@@ -321,14 +335,14 @@ int Main(int argc, char** argv) {
   switch (parsed->command) {
     case Command::kExit: return parsed->exit_status;
     case Command::kPrintConfig: std::cout << PrintConfig(parsed->options); return 0;
-    case Command::kCheckConfig: std::cout << "The configuration is valid.\n"; return 0;
+    case Command::kCheckConfig: return CheckConfiguration(parsed->options);
     case Command::kUpgrade: return Upgrade(parsed->options, parsed->contract);
     case Command::kServe: break;
   }
-  const absl::Status status = Serve(parsed->options, signals);
-  if (status.ok()) return 0;
-  std::cerr << "migrationd: " << status.message() << "\n";
-  return 1;
+  const absl::StatusOr<Identities> identities = ReadIdentities(parsed->options);
+  if (!identities.ok()) return Fail(identities.status(), /*of_configuration=*/true);
+  const absl::Status status = Serve(parsed->options, *identities, signals);
+  return status.ok() ? 0 : Fail(status, /*of_configuration=*/false);
 }
 
 }  // namespace

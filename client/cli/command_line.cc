@@ -21,7 +21,10 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
   file("--ca", options.ca_file, "MIGRATIONCTL_CA", "Encrypt the connection, and trust these authorities (PEM)");
   file("--cert", options.certificate_file, "MIGRATIONCTL_CERT", "Client certificate to show (PEM), with --key");
   file("--key", options.key_file, "MIGRATIONCTL_KEY", "Its key (PEM)");
-  file("--token-file", options.token_file, "MIGRATIONCTL_TOKEN_FILE", "File with the bearer token to show");
+  file("--token-file", options.token_file, "MIGRATIONCTL_TOKEN_FILE", "File with the bearer token to show; not without TLS to other machines");
+  app.add_flag("--allow-token-without-tls", options.allow_token_without_tls,
+               "Show it in plain text: something else encrypts, such as a service mesh")
+      ->envname("MIGRATIONCTL_ALLOW_TOKEN_WITHOUT_TLS");
   const std::map<std::string, OutputFormat> formats = {{"table", OutputFormat::kTable},
                                                        {"wide", OutputFormat::kWide},
                                                        {"json", OutputFormat::kJson},

@@ -17,6 +17,7 @@ migrationcontrol::Client& Session::Connect(std::optional<absl::Duration> timeout
     options.certificate_file = options_.certificate_file;
     options.key_file = options_.key_file;
     options.token_file = options_.token_file;
+    options.allow_token_without_tls = options_.allow_token_without_tls;
     if (timeout.has_value()) options.timeout = *timeout;
     client_ = std::make_unique<migrationcontrol::Client>(options);
   }

@@ -27,6 +27,7 @@ struct GlobalOptions {
   std::string certificate_file;
   std::string key_file;
   std::string token_file;
+  bool allow_token_without_tls = false;
   OutputFormat output = OutputFormat::kTable;
   std::string target;
   std::map<std::string, std::string> labels;

@@ -341,10 +341,10 @@ absl::StatusOr<StoredMigration> Controller::Delete(const std::string& migration,
 // ---- Freeze
 // -------------------------------------------------------------------------------------------------------------------
 
-absl::StatusOr<FreezeRecord> Controller::Freeze(const FreezeRecord& freeze, const MutationContext& context) {
+absl::StatusOr<FreezeRecord> Controller::Freeze(const FreezeRecord& freeze, const MutationContext& context, const VisibleTargets& visible) {
   if (!freeze.target.empty() && targets_.count(freeze.target) == 0) {
     return absl::InvalidArgumentError(absl::StrCat("target: there is no target \"", freeze.target,
-                                                   "\"; expected one of ", KnownTargets(), ", or nothing for all."));
+                                                   "\"; expected one of ", KnownTargets(visible), ", or nothing for all."));
   }
   FreezeRecord asked = freeze;
   asked.actor = context.caller.actor;
@@ -387,13 +387,15 @@ absl::StatusOr<EventPage> Controller::ListEvents(const std::string& migration, c
 absl::StatusOr<std::shared_ptr<Target>> Controller::FindTarget(const std::string& name) const {
   const auto found = targets_.find(name);
   if (found != targets_.end()) return found->second;
-  return absl::UnavailableError(absl::StrCat("Target \"", name, "\" is not configured in this process, which has ",
-                                             KnownTargets(), "; add --target ", name, "=URL."));
+  return absl::UnavailableError(absl::StrCat("Target \"", name, "\" is not configured in this process; add --target ", name, "=URL."));
 }
 
-std::string Controller::KnownTargets() const {
-  if (targets_.empty()) return "none";
-  return absl::StrJoin(targets_, ", ", [](std::string* out, const auto& named) { out->append(named.first); });
+std::string Controller::KnownTargets(const VisibleTargets& visible) const {
+  std::vector<std::string> names;
+  for (const auto& [name, target] : targets_) {
+    if (!visible.has_value() || visible->count(name) != 0) names.push_back(name);
+  }
+  return names.empty() ? "none" : absl::StrJoin(names, ", ");
 }
 
 }  // namespace migrationd

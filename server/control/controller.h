@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,9 @@ class SchedulerSignal {
 
 // The configured targets by name.
 using TargetMap = std::map<std::string, std::shared_ptr<Target>>;
+
+// The targets that a caller may know of; nullopt: all. Errors name no others.
+using VisibleTargets = std::optional<std::set<std::string>>;
 
 struct ControllerOptions {
   bool allow_inline_definitions = true;
@@ -94,6 +98,7 @@ class Controller {
     std::map<std::string, std::string> parameters;
     bool start = false;
     std::int64_t pause_after_rows = 0;
+    VisibleTargets visible = {};
   };
   // PERMISSION_DENIED: inline definitions are not allowed. ALREADY_EXISTS: known with other parameters or another
   // definition, naming it. INVALID_ARGUMENT: parameters, unknown target (naming the known ones).
@@ -106,12 +111,12 @@ class Controller {
                                                      const migrationcontrol::v1::MigrationDefinition& definition,
                                                      bool start_given = true);
 
-  absl::StatusOr<FreezeRecord> Freeze(const FreezeRecord& freeze, const MutationContext& context);
+  absl::StatusOr<FreezeRecord> Freeze(const FreezeRecord& freeze, const MutationContext& context, const VisibleTargets& visible = {});
   absl::StatusOr<FreezeRecord> Unfreeze(const std::string& target, const MutationContext& context);
 
   // Against the target: table, key, statement. Empty: valid. UNAVAILABLE: the target is away.
   absl::StatusOr<std::vector<DefinitionProblem>> ValidateOnTarget(
-      const DefinitionName& name, const migrationcontrol::v1::MigrationDefinition& definition);
+      const DefinitionName& name, const migrationcontrol::v1::MigrationDefinition& definition, const VisibleTargets& visible = {});
 
   absl::StatusOr<JobPage> ListJobs(const std::string& migration, std::int64_t before, int limit);
   absl::StatusOr<EventPage> ListEvents(const std::string& migration, const std::vector<std::string>& kinds,
@@ -133,11 +138,11 @@ class Controller {
   absl::Status FenceFailure(const StoredMigration& stored, const MutationContext& context, const absl::Status& error);
 
   // The definition's target, or the only one. INVALID_ARGUMENT naming the known ones.
-  absl::StatusOr<std::string> TargetName(const migrationcontrol::v1::MigrationDefinition& definition) const;
+  absl::StatusOr<std::string> TargetName(const migrationcontrol::v1::MigrationDefinition& definition, const VisibleTargets& visible) const;
   // UNAVAILABLE: not one of this process.
   absl::StatusOr<std::shared_ptr<Target>> FindTarget(const std::string& name) const;
-  // "main, other" or "none".
-  std::string KnownTargets() const;
+  // "main, other" or "none", as far as the caller may know of them.
+  std::string KnownTargets(const VisibleTargets& visible) const;
   bool StartsByItself(const migrationcontrol::v1::MigrationDefinition& definition, bool start_given) const;
 
   absl::StatusOr<RegisterResult> EnqueueInline(const EnqueueArguments& arguments, const MutationContext& context);

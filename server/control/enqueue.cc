@@ -67,15 +67,15 @@ const BoardEntry* FindExact(const BoardSnapshot& snapshot, const std::string& ta
 
 }  // namespace
 
-absl::StatusOr<std::string> Controller::TargetName(const MigrationDefinition& definition) const {
+absl::StatusOr<std::string> Controller::TargetName(const MigrationDefinition& definition, const VisibleTargets& visible) const {
   if (definition.target().empty()) {
     if (targets_.size() == 1) return targets_.begin()->first;
     return absl::InvalidArgumentError(absl::StrCat(
-        "target: is not given, and this server does not have exactly one; expected one of ", KnownTargets(), "."));
+        "target: is not given, and this server does not have exactly one; expected one of ", KnownTargets(visible), "."));
   }
   if (targets_.count(definition.target()) != 0) return definition.target();
   return absl::InvalidArgumentError(
-      absl::StrCat("target: there is no target \"", definition.target(), "\"; expected one of ", KnownTargets(), "."));
+      absl::StrCat("target: there is no target \"", definition.target(), "\"; expected one of ", KnownTargets(visible), "."));
 }
 
 bool Controller::StartsByItself(const MigrationDefinition& definition, bool start_given) const {
@@ -94,7 +94,7 @@ absl::StatusOr<RegisterResult> Controller::RegisterCatalogFile(const std::string
                                                                const MigrationDefinition& definition,
                                                                bool start_given) {
   MD_RETURN_IF_ERROR(CheckName(name));
-  MD_ASSIGN_OR_RETURN(const std::string target, TargetName(definition));
+  MD_ASSIGN_OR_RETURN(const std::string target, TargetName(definition, /*visible=*/{}));
   Registration registration = RegistrationOf(target, name, definition);
   registration.catalog_file = path;
   registration.caller = {"catalog", ""};
@@ -126,7 +126,7 @@ absl::StatusOr<RegisterResult> Controller::EnqueueInline(const EnqueueArguments&
         "others.");
   }
   MD_RETURN_IF_ERROR(CheckName(*arguments.name));
-  MD_ASSIGN_OR_RETURN(const std::string target, TargetName(arguments.definition));
+  MD_ASSIGN_OR_RETURN(const std::string target, TargetName(arguments.definition, arguments.visible));
   Registration registration = RegistrationOf(target, *arguments.name, arguments.definition);
   MD_ASSIGN_OR_RETURN(registration.parameters, BindParameters(arguments.definition, arguments.parameters));
   registration.caller = context.caller;

@@ -60,9 +60,10 @@ std::vector<Statement> StatementsOf(const MigrationDefinition& definition, const
 }  // namespace
 
 absl::StatusOr<std::vector<DefinitionProblem>> Controller::ValidateOnTarget(const DefinitionName& name,
-                                                                            const MigrationDefinition& definition) {
+                                                                            const MigrationDefinition& definition,
+                                                                            const VisibleTargets& visible) {
   std::vector<DefinitionProblem> problems;
-  const auto target_name = TargetName(definition);
+  const auto target_name = TargetName(definition, visible);
   if (!target_name.ok()) return std::vector{Problem("target", target_name.status())};
   MD_ASSIGN_OR_RETURN(const auto target, FindTarget(*target_name));
 

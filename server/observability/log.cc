@@ -7,7 +7,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <regex>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -131,11 +130,5 @@ void Log(LogLevel level, const char* event, std::initializer_list<LogField> fiel
 void SetLogLevel(LogLevel level) { Sink().set_level(LevelOf(level)); }
 
 std::int64_t SuppressedLogLines() { return LogLimiter().total(); }
-
-std::string RedactUrl(const std::string& url) {
-  static const std::regex kUserInfo("(//[^:@/?]*:)[^@/]*@");
-  static const std::regex kParameter("(password=)[^&\\s]*");
-  return std::regex_replace(std::regex_replace(url, kUserInfo, "$1***@"), kParameter, "$1***");
-}
 
 }  // namespace migrationd

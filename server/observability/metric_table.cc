@@ -51,9 +51,9 @@ const std::vector<MetricInfo>& AllMetrics() {
       {"migrationd_certificate_not_after_timestamp_seconds", kGauge, "", "End of the server certificate in use, Unix time; only with TLS."},
       {"migrationd_certificate_reloads_total", kCounter, "result", "Replaced certificates, by ok or refused; only with TLS."},
       {"migrationd_certificate_refused", kGauge, "",
-       "1 while the certificate files as they are now cannot be used; what was read before stays in force."},
+       "1: the files of --tls-cert, --tls-key and --tls-client-ca as they are now cannot be used, what was in force stays; only with TLS."},
       {"migrationd_credentials_refused", kGauge, "",
-       "1 while the credentials file as it is now cannot be used; what was read before stays in force."},
+       "1: the file of --tokens as it is now cannot be used, what was in force stays; only with --tokens."},
       {"migrationd_log_lines_suppressed_total", kCounter, "", "Log lines left out since the same event came too often."},
       // The process, under the names that all exporters use.
       {"process_cpu_seconds_total", kCounter, "", "User and system CPU time."},

@@ -18,6 +18,7 @@ struct CertificateFacts {
   std::optional<absl::Time> not_after;  // nullopt: no TLS
   std::int64_t reloads = 0;
   std::int64_t refusals = 0;
+  bool refused = false;  // the files as they are now cannot be used
 };
 
 // Of the gRPC port.
@@ -33,6 +34,7 @@ struct ServiceFacts {
   std::string revision;
   int watch_streams = 0;
   CertificateFacts certificate;
+  std::optional<bool> credentials_refused;  // the file of --tokens as it is now cannot be used; nullopt: there is none
   ConnectionFacts connections;
 };
 

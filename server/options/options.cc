@@ -95,14 +95,8 @@ absl::Status SetHttpListen(Options& options, const std::string& text) {
   return absl::OkStatus();
 }
 
-absl::Status CheckUrl(const std::string& url) {
-  if (url.starts_with("postgresql://") || url.starts_with("postgres://")) return absl::OkStatus();
-  // The text is not repeated: it may hold a password.
-  return absl::InvalidArgumentError("a PostgreSQL URL is expected: postgresql://USER@HOST:PORT/DATABASE?...");
-}
-
 absl::Status SetControlUrl(Options& options, const std::string& text) {
-  MD_RETURN_IF_ERROR(CheckUrl(text));
+  MD_RETURN_IF_ERROR(CheckDatabaseUrl(text));
   options.control_url = text;
   return absl::OkStatus();
 }
@@ -117,7 +111,7 @@ absl::Status SetTarget(Options& options, const std::string& name, const std::str
     target.url_file = url.substr(1);
     if (target.url_file.empty()) return Wrong(url, "@FILE");
   } else {
-    MD_RETURN_IF_ERROR(CheckUrl(url));
+    MD_RETURN_IF_ERROR(CheckDatabaseUrl(url));
     target.url = url;
   }
   options.targets[name] = target;
@@ -356,7 +350,7 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv, co
   bool print_config = false;
   bool check_config = false;
   app.add_flag("--print-config", print_config, "print the effective configuration, passwords redacted, and exit");
-  app.add_flag("--check-config", check_config, "check the configuration and exit");
+  app.add_flag("--check-config", check_config, "check the configuration, and the files and folders that it names, and exit");
   CLI::App* upgrade = app.add_subcommand("upgrade", "create or upgrade the schema of the control store, and exit");
   upgrade->footer(
       "Additive steps are also made by every server at its start (without --no-auto-upgrade), and leave the previous minor version working.\n"

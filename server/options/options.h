@@ -64,6 +64,18 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv, co
 // The effective configuration as YAML, passwords redacted.
 std::string PrintConfig(const Options& options);
 
+// INVALID_ARGUMENT when libpq would take a part of the password for something else, and name it in its errors: a / @ : or the like in it that
+// is not percent-encoded. Looks at URLs only; the key=value form passes as it is, where `pairs_too`. Messages hold nothing of the URL.
+absl::Status CheckDatabaseUrl(const std::string& url, bool pairs_too = false);
+
+// What a file that holds a URL says now, without blanks around it. NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE: it cannot be read, with the
+// system's reason. INVALID_ARGUMENT: CheckDatabaseUrl. Each names the file, none what is in it.
+absl::StatusOr<std::string> ReadUrlFile(const std::string& file);
+
+// The files and folders of databases and definitions that the options name: each there, readable, and as it should be. Errors name the
+// option; codes as above.
+absl::Status CheckFiles(const Options& options);
+
 // True for 127.0.0.0/8, [::1], localhost and unix sockets.
 bool IsLoopback(const std::string& listen);
 

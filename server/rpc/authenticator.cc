@@ -94,8 +94,28 @@ absl::StatusOr<Principal> Identify(const Credentials& credentials, Role anonymou
 
 absl::StatusOr<Principal> Authenticator::Identify(const grpc::ServerContextBase& context) const {
   static const Credentials kNone;
-  const auto credentials = file_ == nullptr ? nullptr : file_->Get();
+  const auto credentials = Current();
   return migrationd::Identify(credentials == nullptr ? kNone : *credentials, anonymous_, FactsOf(context));
+}
+
+std::function<absl::Status()> Authenticator::Holds(const grpc::ServerContextBase& context, const Principal& principal,
+                                                   std::string_view method) const {
+  if (file_ == nullptr) return [] { return absl::OkStatus(); };
+  // Null: looked at once in any case, since they may have changed after the call was admitted.
+  return [this, facts = FactsOf(context), principal, method = std::string(method),
+          seen = std::shared_ptr<const Credentials>()]() mutable -> absl::Status {
+    const auto now = Current();
+    if (now == seen) return absl::OkStatus();
+    MD_ASSIGN_OR_RETURN(const Principal again, migrationd::Identify(*now, anonymous_, facts));
+    MD_RETURN_IF_ERROR(CheckAccess(again, method));
+    if (again.targets != principal.targets) {
+      return WithReason(absl::PermissionDeniedError(absl::StrCat("The targets of ", principal.actor, " have changed; ",
+                                                                 absl::AsciiStrToLower(method), " again, from the beginning.")),
+                        kReasonRoleMissing);
+    }
+    seen = now;
+    return absl::OkStatus();
+  };
 }
 
 absl::StatusOr<Principal> Authenticator::Admit(const grpc::ServerContextBase& context, std::string_view method) const {

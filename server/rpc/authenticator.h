@@ -1,6 +1,7 @@
 // From what a connection and its metadata show to who calls.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,10 +36,16 @@ class Authenticator {
   Authenticator(Role anonymous, const CredentialFile* file) : anonymous_(anonymous), file_(file) {}
 
   absl::StatusOr<Principal> Identify(const grpc::ServerContextBase& context) const;
+  // Whether `principal`, admitted to `method` with that context, still would be, to see the same targets: OK, and cheap, until the credentials
+  // change. UNAUTHENTICATED: its entry is gone. PERMISSION_DENIED: it may do less, or its targets have changed. For calls that last. For one
+  // thread at a time; not beyond the authenticator's life.
+  std::function<absl::Status()> Holds(const grpc::ServerContextBase& context, const Principal& principal, std::string_view method) const;
   // Identify and CheckAccess. A refusal is logged, with who was refused what.
   absl::StatusOr<Principal> Admit(const grpc::ServerContextBase& context, std::string_view method) const;
 
  private:
+  std::shared_ptr<const Credentials> Current() const { return file_ == nullptr ? nullptr : file_->Get(); }
+
   const Role anonymous_;
   const CredentialFile* const file_;
 };

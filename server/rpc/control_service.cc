@@ -225,7 +225,9 @@ WatchHub::Reactor* MigrationControlService::Watch(Context* context, const v1::Wa
   if (!allowed.ok()) return WatchHub::Refuse(allowed, request->migration());
   v1::WatchRequest named = *request;
   named.set_migration(call->migration);
-  return parts_.watches.Open(named, {.name = call->principal.limit_key, .targets = call->principal.targets});
+  return parts_.watches.Open(named, {.name = call->principal.limit_key,
+                                     .targets = call->principal.targets,
+                                     .holds = parts_.authenticator.Holds(*context, call->principal, "Watch")});
 }
 
 // ---- from the databases
@@ -287,7 +289,7 @@ MigrationControlService::Reactor* MigrationControlService::Validate(Context* con
                                                             request->has_inline_() ? &request->inline_() : nullptr));
     if (sent.problems.empty() && request->against_target()) {
       MD_RETURN_IF_ERROR(CheckTarget(principal, sent.definition.target()));
-      MD_ASSIGN_OR_RETURN(sent.problems, parts_.controller.ValidateOnTarget(sent.name, sent.definition));
+      MD_ASSIGN_OR_RETURN(sent.problems, parts_.controller.ValidateOnTarget(sent.name, sent.definition, principal.targets));
     }
     response->set_valid(sent.problems.empty());
     for (const DefinitionProblem& problem : sent.problems) *response->add_problems() = ToProto(problem, sent.file_name);
@@ -429,6 +431,7 @@ MigrationControlService::Reactor* MigrationControlService::Enqueue(Context* cont
     // Without a target it is for the only one that is configured, which the caller may not be allowed to touch.
     if (arguments.name.has_value()) MD_RETURN_IF_ERROR(CheckTarget(call.principal, arguments.definition.target()));
     if (!arguments.name.has_value()) arguments.migration = call.migration;
+    arguments.visible = call.principal.targets;
     const auto result = parts_.controller.Enqueue(arguments, mutation);
     if (result.status().code() == absl::StatusCode::kPermissionDenied)
       return WithReason(result.status(), kReasonInlineNotAllowed);
@@ -454,7 +457,7 @@ MigrationControlService::Reactor* MigrationControlService::Freeze(Context* conte
     freeze.target = request->target();
     freeze.reason = request->reason();
     MD_ASSIGN_OR_RETURN(freeze.until, OptionalTime(request->has_until(), request->until(), "until"));
-    const auto frozen = parts_.controller.Freeze(freeze, mutation);
+    const auto frozen = parts_.controller.Freeze(freeze, mutation, principal.targets);
     if (frozen.status().code() == absl::StatusCode::kAlreadyExists)
       return WithReason(frozen.status(), kReasonRequestIdReused);
     if (!frozen.ok()) return frozen.status();

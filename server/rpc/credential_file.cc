@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "migrations/model/status_macros.h"
 #include "server/observability/log.h"
+#include "server/rpc/access.h"
 #include "server/rpc/file_text.h"
 
 namespace migrationd {
@@ -67,6 +68,24 @@ absl::StatusOr<Credential> ParseLine(const std::string& place, const std::vector
   return credential;
 }
 
+void WarnOfVoidScopes(const std::string& file, const Credentials& credentials, Role anonymous) {
+  const auto has_targets = [](const Credential& credential) { return credential.targets.has_value(); };
+  const auto scoped = std::count_if(credentials.begin(), credentials.end(), has_targets);
+  if (scoped == 0 || anonymous == Role::kNone) return;
+  Log(LogLevel::kWarning, "scope_without_effect",
+      {{"file", file}, {"entries", absl::StrCat(scoped)}, {"anonymous_role", std::string(RoleName(anonymous))},
+       {"why", "these entries have targets, but a caller who leaves its credentials out sees all of them; start with --anonymous-role none"}});
+}
+
+// What a Refresh read, as credentials. Blank, it is what a file looks like that somebody has just opened for writing.
+absl::StatusOr<Credentials> ReadAgain(const std::string& file, const absl::StatusOr<std::string>& text, bool may_be_blank) {
+  MD_RETURN_IF_ERROR(text.status());
+  if (!may_be_blank && absl::StripAsciiWhitespace(*text).empty()) {
+    return Wrong(file, "holds nothing; to take all credentials back, leave a comment in it (# and some words).");
+  }
+  return ParseCredentials(file, *text);
+}
+
 }  // namespace
 
 absl::StatusOr<Credentials> ParseCredentials(const std::string& file, const std::string& text) {
@@ -84,6 +103,10 @@ absl::StatusOr<Credentials> ParseCredentials(const std::string& file, const std:
     }
     if (credentials.size() >= kEntriesMax) return Wrong(place, absl::StrCat("there are more than ", kEntriesMax, " entries."));
     credentials.push_back(std::move(credential));
+  }
+  // Cut before its targets, a line would still be right, and its credential hold for all of them.
+  if (!text.empty() && text.back() != '\n') {
+    return Wrong(absl::StrCat(file, ":", number), "the last line has no newline, so it may be half of one; end it with a newline.");
   }
   return credentials;
 }
@@ -107,12 +130,14 @@ const Credential* FindCertificate(const Credentials& credentials, const std::str
   return found == credentials.end() ? nullptr : &*found;
 }
 
-absl::StatusOr<std::unique_ptr<CredentialFile>> CredentialFile::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<CredentialFile>> CredentialFile::Open(const std::string& path, Role anonymous) {
   MD_ASSIGN_OR_RETURN(std::string text, ReadFileText(path));
   MD_ASSIGN_OR_RETURN(Credentials credentials, ParseCredentials(path, text));
-  std::unique_ptr<CredentialFile> file(new CredentialFile(path));
+  std::unique_ptr<CredentialFile> file(new CredentialFile(path, anonymous));
+  WarnOfVoidScopes(path, credentials, anonymous);
   absl::MutexLock lock(&file->mutex_);
-  file->text_ = std::move(text);
+  file->seen_ = text;
+  file->settled_ = std::move(text);
   file->credentials_ = std::make_shared<const Credentials>(std::move(credentials));
   return file;
 }
@@ -123,21 +148,27 @@ std::shared_ptr<const Credentials> CredentialFile::Get() const {
 }
 
 void CredentialFile::Refresh() {
-  const absl::StatusOr<std::string> text = ReadFileText(path_);
-  const std::string seen = text.ok() ? *text : "";
-  {
-    absl::MutexLock lock(&mutex_);
-    if (seen == text_) return;
-    text_ = seen;
-  }
-  absl::StatusOr<Credentials> credentials = text.ok() ? ParseCredentials(path_, *text) : text.status();
-  if (!credentials.ok()) {
-    Log(LogLevel::kError, "credentials_refused", {{"file", path_}, {"why", std::string(credentials.status().message())}, {"effect", "the earlier ones stay in force"}});
+  absl::StatusOr<std::string> text = ReadFileText(path_);
+  absl::MutexLock lock(&mutex_);
+  const bool again = text == seen_;
+  seen_ = std::move(text);
+  if (!again || seen_ == settled_) return;
+  settled_ = seen_;
+  absl::StatusOr<Credentials> credentials = ReadAgain(path_, settled_, /*may_be_blank=*/credentials_->empty());
+  refused_ = !credentials.ok();
+  if (refused_) {
+    Log(LogLevel::kError, "credentials_refused",
+        {{"file", path_}, {"why", std::string(credentials.status().message())}, {"effect", "the earlier ones stay in force"}});
     return;
   }
   Log(LogLevel::kInfo, "credentials_read", {{"file", path_}, {"entries", absl::StrCat(credentials->size())}});
-  absl::MutexLock lock(&mutex_);
+  WarnOfVoidScopes(path_, *credentials, anonymous_);
   credentials_ = std::make_shared<const Credentials>(*std::move(credentials));
+}
+
+bool CredentialFile::refused() const {
+  absl::MutexLock lock(&mutex_);
+  return refused_;
 }
 
 }  // namespace migrationd

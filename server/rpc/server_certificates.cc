@@ -4,10 +4,15 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <utility>
+#include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "migrations/model/status_macros.h"
 #include "server/clock.h"
 #include "server/observability/log.h"
@@ -34,11 +39,65 @@ absl::Status Wrong(const std::string& file, const std::string& message) {
 
 Bio Memory(const std::string& text) { return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size()))); }
 
-absl::StatusOr<Certificate> FirstCertificate(const std::string& file, const std::string& pem) {
-  const Bio bio = Memory(pem);
-  Certificate certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-  if (certificate == nullptr) return Wrong(file, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----).");
-  return certificate;
+// Every certificate of the file, in its order; at least one. Text may stand before each, as tools write it, and other blocks between them;
+// but every block has its end, and nothing follows the last: gRPC would serve what it understands of a file that was cut, and leave out the
+// rest.
+absl::StatusOr<std::vector<Certificate>> Certificates(const std::string& file, const std::string& pem) {
+  constexpr absl::string_view kBegin = "-----BEGIN ";
+  constexpr absl::string_view kEnd = "-----END ";
+  std::vector<Certificate> certificates;
+  std::string block;
+  std::string label;  // with its dashes; empty: outside of a block
+  bool text_since_end = false;
+  for (const absl::string_view raw : absl::StrSplit(pem, '\n')) {
+    const absl::string_view line = absl::StripAsciiWhitespace(raw);
+    if (line.empty()) continue;
+    if (label.empty()) {
+      text_since_end = !absl::StartsWith(line, "-----");
+      if (text_since_end) continue;
+      if (!absl::StartsWith(line, kBegin)) {
+        return Wrong(file, absl::StrCat("is damaged: after ", certificates.size(),
+                                        " certificates there is a line of dashes that is no BEGIN of another."));
+      }
+      label = std::string(line.substr(kBegin.size()));
+      block = absl::StrCat(std::string(line), "\n");
+      continue;
+    }
+    absl::StrAppend(&block, std::string(line), "\n");
+    if (!absl::StartsWith(line, "-----")) continue;
+    if (line != absl::StrCat(std::string(kEnd), label)) break;
+    if (label == "CERTIFICATE-----") {
+      const Bio bio = Memory(block);
+      certificates.emplace_back(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+      if (certificates.back() == nullptr) {
+        return Wrong(file, absl::StrCat("is damaged: certificate ", certificates.size(), " in it cannot be decoded."));
+      }
+    }
+    label.clear();
+  }
+  if (!label.empty()) return Wrong(file, absl::StrCat("is cut: after ", certificates.size(), " certificates there is a BEGIN without its END."));
+  if (certificates.empty()) return Wrong(file, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----).");
+  if (text_since_end) return Wrong(file, "holds something after the last certificate; expected nothing, so that a file that was cut is noticed.");
+  return certificates;
+}
+
+// The file's own certificate first, then who issued it, and so on.
+absl::StatusOr<Certificate> FirstOfChain(const std::string& file, const std::string& pem) {
+  MD_ASSIGN_OR_RETURN(std::vector<Certificate> chain, Certificates(file, pem));
+  for (std::size_t i = 0; i + 1 < chain.size(); ++i) {
+    X509* const issuer = chain[i + 1].get();
+    const bool issued = X509_check_issued(issuer, chain[i].get()) == X509_V_OK && X509_verify(chain[i].get(), X509_get0_pubkey(issuer)) == 1;
+    if (!issued) {
+      return Wrong(file, absl::StrCat("certificate ", i + 1,
+                                      " in it is not issued by the next; expected the server's, then its chain in order."));
+    }
+  }
+  // One that ends with the authority itself: nothing else would notice damage to it.
+  X509* const last = chain.back().get();
+  if (X509_check_issued(last, last) == X509_V_OK && X509_verify(last, X509_get0_pubkey(last)) != 1) {
+    return Wrong(file, absl::StrCat("is damaged: the signature of certificate ", chain.size(), " in it is not right."));
+  }
+  return std::move(chain.front());
 }
 
 // A key with a pass phrase must not make the process ask for it.
@@ -59,18 +118,22 @@ absl::Time TimeOf(const ASN1_TIME* time) {
 
 std::string Text(absl::Time time) { return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", time, absl::UTCTimeZone()); }
 
-}  // namespace
-
-absl::StatusOr<CertificateSet> ReadCertificates(const CertificateFiles& files, absl::Time now) {
-  CertificateSet set;
-  MD_ASSIGN_OR_RETURN(set.certificate, ReadFileText(files.certificate));
-  MD_ASSIGN_OR_RETURN(set.key, ReadFileText(files.key));
+absl::StatusOr<CertificateTexts> ReadTexts(const CertificateFiles& files) {
+  CertificateTexts texts;
+  MD_ASSIGN_OR_RETURN(texts.certificate, ReadFileText(files.certificate));
+  MD_ASSIGN_OR_RETURN(texts.key, ReadFileText(files.key));
   if (!files.client_ca.empty()) {
-    MD_ASSIGN_OR_RETURN(set.client_ca, ReadFileText(files.client_ca));
-    MD_RETURN_IF_ERROR(FirstCertificate(files.client_ca, set.client_ca).status());
+    MD_ASSIGN_OR_RETURN(texts.client_ca, ReadFileText(files.client_ca));
   }
-  MD_ASSIGN_OR_RETURN(const Certificate certificate, FirstCertificate(files.certificate, set.certificate));
-  MD_ASSIGN_OR_RETURN(const PrivateKey key, ReadKey(files.key, set.key));
+  return texts;
+}
+
+absl::StatusOr<CertificateSet> Check(const CertificateFiles& files, const absl::StatusOr<CertificateTexts>& texts, absl::Time now) {
+  CertificateSet set;
+  MD_ASSIGN_OR_RETURN(set.texts, texts);
+  if (!files.client_ca.empty()) MD_RETURN_IF_ERROR(Certificates(files.client_ca, set.texts.client_ca).status());
+  MD_ASSIGN_OR_RETURN(const Certificate certificate, FirstOfChain(files.certificate, set.texts.certificate));
+  MD_ASSIGN_OR_RETURN(const PrivateKey key, ReadKey(files.key, set.texts.key));
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
     return Wrong(files.key, absl::StrCat("is not the key of the certificate in ", files.certificate, "."));
   }
@@ -81,11 +144,16 @@ absl::StatusOr<CertificateSet> ReadCertificates(const CertificateFiles& files, a
   return set;
 }
 
+}  // namespace
+
+absl::StatusOr<CertificateSet> ReadCertificates(const CertificateFiles& files, absl::Time now) { return Check(files, ReadTexts(files), now); }
+
 absl::StatusOr<std::unique_ptr<ServerCertificates>> ServerCertificates::Open(CertificateFiles files) {
   MD_ASSIGN_OR_RETURN(CertificateSet set, ReadCertificates(files, WallTime()));
   set.generation = 1;
   std::unique_ptr<ServerCertificates> certificates(new ServerCertificates(std::move(files)));
   absl::MutexLock lock(&certificates->mutex_);
+  certificates->seen_ = set.texts;
   certificates->current_ = std::make_shared<const CertificateSet>(std::move(set));
   return certificates;
 }
@@ -96,8 +164,12 @@ std::shared_ptr<const CertificateSet> ServerCertificates::Get() const {
 }
 
 void ServerCertificates::Refresh() {
-  absl::StatusOr<CertificateSet> read = ReadCertificates(files_, WallTime());
+  absl::StatusOr<CertificateTexts> texts = ReadTexts(files_);
   absl::MutexLock lock(&mutex_);
+  const bool again = texts == seen_;
+  seen_ = std::move(texts);
+  if (!again) return;
+  absl::StatusOr<CertificateSet> read = Check(files_, seen_, WallTime());
   if (!read.ok()) {
     const std::string why(read.status().message());
     if (why == refused_) return;
@@ -106,11 +178,13 @@ void ServerCertificates::Refresh() {
     Log(LogLevel::kError, "certificate_refused", {{"why", why}, {"effect", "the earlier one stays in use"}});
     return;
   }
+  const bool is_new = read->texts != current_->texts;
+  if (!is_new && refused_.empty()) return;
   refused_.clear();
-  if (read->certificate == current_->certificate && read->key == current_->key && read->client_ca == current_->client_ca) return;
-  read->generation = current_->generation + 1;
+  Log(LogLevel::kInfo, "certificate_read", {{"file", files_.certificate}, {"not_after", Text(read->not_after)}, {"new", is_new ? "yes" : "no"}});
+  if (!is_new) return;
   ++reloads_;
-  Log(LogLevel::kInfo, "certificate_read", {{"file", files_.certificate}, {"not_after", Text(read->not_after)}});
+  read->generation = current_->generation + 1;
   current_ = std::make_shared<const CertificateSet>(*std::move(read));
 }
 
@@ -122,6 +196,11 @@ std::int64_t ServerCertificates::reloads() const {
 std::int64_t ServerCertificates::refusals() const {
   absl::MutexLock lock(&mutex_);
   return refusals_;
+}
+
+bool ServerCertificates::refused() const {
+  absl::MutexLock lock(&mutex_);
+  return !refused_.empty();
 }
 
 }  // namespace migrationd

@@ -14,7 +14,7 @@ namespace {
 class TlsCredentials final : public grpc::ServerCredentials {
  public:
   explicit TlsCredentials(std::shared_ptr<const ServerCertificates> certificates) : certificates_(std::move(certificates)) {
-    const bool mutual = !certificates_->Get()->client_ca.empty();
+    const bool mutual = !certificates_->Get()->texts.client_ca.empty();
     grpc_ssl_server_credentials_options* options = grpc_ssl_server_credentials_create_options_using_config_fetcher(
         mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, &Fetch, this);
     credentials_ = grpc_ssl_server_credentials_create_with_options(options);
@@ -34,9 +34,9 @@ class TlsCredentials final : public grpc::ServerCredentials {
     auto* const credentials = static_cast<TlsCredentials*>(self);
     const auto set = credentials->certificates_->Get();
     if (set->generation == credentials->generation_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
-    const grpc_ssl_pem_key_cert_pair pair = {set->key.c_str(), set->certificate.c_str()};
+    const grpc_ssl_pem_key_cert_pair pair = {set->texts.key.c_str(), set->texts.certificate.c_str()};
     // gRPC 1.51 wants roots here also where no client is asked for a certificate; then they are not used.
-    const std::string& roots = set->client_ca.empty() ? set->certificate : set->client_ca;
+    const std::string& roots = set->texts.client_ca.empty() ? set->texts.certificate : set->texts.client_ca;
     *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
     credentials->generation_ = set->generation;
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "migrations/model/status_macros.h"
+#include "server/observability/log.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/watch_stream.h"
 
@@ -78,7 +79,7 @@ WatchHub::Reactor* WatchHub::Open(const v1::WatchRequest& request, const Watcher
                              kReasonTooManyWatches));
   }
   streams_.push_back(new WatchStream(
-      *this, WatchState(*std::move(filter), *seen, boot_id_, options_.migrations_per_message), watcher.name, clock_.Now()));
+      *this, WatchState(*std::move(filter), *seen, boot_id_, options_.migrations_per_message), watcher.name, clock_.Now(), watcher.holds));
   woken_ = true;
   return streams_.back();
 }
@@ -101,15 +102,16 @@ void WatchHub::Run() {
       woken_ = false;
       stopping = stopping_;
       const auto first_over = std::stable_partition(
-          streams_.begin(), streams_.end(), [&](const WatchStream* stream) { return !stopping && !stream->over(); });
+          streams_.begin(), streams_.end(), [&](WatchStream* stream) { return !stopping && !stream->over() && stream->admitted().ok(); });
       over.assign(first_over, streams_.end());
       streams_.erase(first_over, streams_.end());
       open = streams_;
     }
     // Without the lock: gRPC may call back from within.
     for (WatchStream* stream : over) {
-      stream->Finish(stopping ? ToGrpcStatus(Stopping(), "")
-                              : grpc::Status(grpc::StatusCode::CANCELLED, "The client went away."));
+      const absl::Status why = stopping ? Stopping() : stream->over() ? absl::CancelledError("The client went away.") : stream->admitted();
+      if (!stopping && !stream->over()) Log(LogLevel::kInfo, "watch_ended", {{"actor", stream->watcher()}, {"why", std::string(why.message())}});
+      stream->Finish(ToGrpcStatus(why, ""));
     }
     if (stopping) return;
     const auto snapshot = board_.Get();

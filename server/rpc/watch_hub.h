@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -35,6 +36,7 @@ struct WatchHubOptions {
 struct Watcher {
   std::string name;                                        // Principal::limit_key; its watches are counted together
   std::optional<std::set<std::string>> targets = {};  // what it may see; nullopt: all
+  std::function<absl::Status()> holds = nullptr;      // whether it still may; null: always. Asked by the hub's thread alone
 };
 
 // Thread-safe.
@@ -50,8 +52,9 @@ class WatchHub {
   WatchHub(const WatchHub&) = delete;
   WatchHub& operator=(const WatchHub&) = delete;
 
-  // The reactor of a new call, owned by gRPC. Ends at once with NOT_FOUND (the migration), INVALID_ARGUMENT
-  // (resume_token), RESOURCE_EXHAUSTED (too many streams, of all callers or of this one) or UNAVAILABLE (stopped).
+  // The reactor of a new call, owned by gRPC. Ends with the error of Watcher::holds, at the latest a heartbeat after
+  // there is one. Ends at once with NOT_FOUND (the migration), INVALID_ARGUMENT (resume_token), RESOURCE_EXHAUSTED
+  // (too many streams, of all callers or of this one) or UNAVAILABLE (stopped).
   Reactor* Open(const migrationcontrol::v1::WatchRequest& request, const Watcher& watcher) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Streams that are open.

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -67,13 +68,15 @@ class WatchState {
 // stream; after Finish it does not touch it any more.
 class WatchStream : public grpc::ServerWriteReactor<migrationcontrol::v1::WatchResponse> {
  public:
-  WatchStream(WatchHub& hub, WatchState state, std::string watcher, absl::Time opened_at)
-      : state_(std::move(state)), watcher_(std::move(watcher)), sent_at_(opened_at), hub_(hub) {}
+  WatchStream(WatchHub& hub, WatchState state, std::string watcher, absl::Time opened_at, std::function<absl::Status()> holds)
+      : state_(std::move(state)), watcher_(std::move(watcher)), holds_(std::move(holds)), sent_at_(opened_at), hub_(hub) {}
 
   const std::string& watcher() const { return watcher_; }
 
   bool writing() const { return writing_.load(); }
   bool over() const { return over_.load(); }
+  // Why its watcher may not watch any more; OK: it may.
+  absl::Status admitted() const { return holds_ == nullptr ? absl::OkStatus() : holds_(); }
   // Sends what there is to say, or a heartbeat when `heartbeat` has passed. Returns the process-clock time of the next
   // one.
   absl::Time Advance(const BoardSnapshot& snapshot, absl::Time now, absl::Duration heartbeat);
@@ -87,6 +90,7 @@ class WatchStream : public grpc::ServerWriteReactor<migrationcontrol::v1::WatchR
 
   WatchState state_;
   const std::string watcher_;
+  const std::function<absl::Status()> holds_;
   absl::Time sent_at_;
   migrationcontrol::v1::WatchResponse in_flight_;
   WatchHub& hub_;

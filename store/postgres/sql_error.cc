@@ -5,6 +5,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "migrations/model/connect_reason.h"
 #include "store/postgres/pqxx_compat.h"
 
 namespace migrationd {
@@ -25,17 +26,6 @@ bool IsUnavailable(std::string_view sqlstate) {
 
 std::string While(std::string_view doing) {
   return absl::StrCat("The control store failed while ", std::string(doing));
-}
-
-// What libpq says after the names of host and port; its other messages name parts of the connection string.
-std::string ConnectReason(const std::string& what) {
-  const std::string marker = "failed: ";
-  const std::size_t at = what.rfind(marker);
-  if (at != std::string::npos) return FirstLine(what.substr(at + marker.size()));
-  if (absl::StrContains(what, "could not translate host name")) return "its host name cannot be resolved";
-  if (absl::StrContains(what, "timeout expired")) return "timeout expired";
-  if (absl::StrContains(what, "server closed the connection")) return "the server closed the connection";
-  return "no connection can be made";
 }
 
 }  // namespace

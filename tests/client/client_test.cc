@@ -1,15 +1,23 @@
 // The client library against a service in this process.
 #include "migrationcontrol/client.h"
 
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <set>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "client/backoff.h"
 #include "client/request_id.h"
 #include "client/status_conversion.h"
+#include "client/transport.h"
 #include "tests/client/fake_service.h"
+#include "tests/support/certificates.h"
 #include "tests/support/status_matchers.h"
 
 namespace migrationcontrol {
@@ -186,6 +194,114 @@ TEST(ClientFilesTest, AFileThatCannotBeReadIsNamedByEachCall) {
   const absl::Status without_token = Client(options).Status("one").status();
   EXPECT_EQ(without_token.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_THAT(std::string(without_token.message()), ::testing::HasSubstr("/nonexistent/token"));
+}
+
+// A file of its own in /tmp.
+class TestFile {
+ public:
+  explicit TestFile(const std::string& text) {
+    char pattern[] = "/tmp/migrationcontrol-XXXXXX";
+    close(mkstemp(pattern));
+    path_ = pattern;
+    Write(text);
+  }
+  ~TestFile() { std::remove(path_.c_str()); }
+  void Write(const std::string& text) { std::ofstream(path_) << text; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(ClientTokenTest, IsNotSentInPlainTextToOtherMachinesUnlessThatIsAllowed) {
+  const TestFile token("secret");
+  ClientOptions options;
+  options.address = "192.0.2.1:50051";  // of nobody
+  options.timeout = absl::Milliseconds(50);
+  options.max_attempts = 1;
+  options.token_file = token.path();
+  Client refused(options);
+  const auto is_refusal = StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   AllOf(HasSubstr("plain text"), HasSubstr("allow_token_without_tls"), Not(HasSubstr("secret"))));
+  EXPECT_THAT(refused.Status("one"), is_refusal);
+  EXPECT_THAT(refused.Watch({}, absl::Minutes(5), [](const v1::WatchResponse&) { return true; }), is_refusal);
+  EXPECT_THAT(refused.WaitUntilCompleted("one", absl::Minutes(5)), is_refusal);
+  options.allow_token_without_tls = true;
+  EXPECT_THAT(Client(options).Status("one"), Not(is_refusal));
+  options.allow_token_without_tls = false;
+  options.tls = true;
+  EXPECT_THAT(Client(options).Status("one"), Not(is_refusal));
+  FakeServer server;
+  server.service().SetMigration(MakeMigration("one", v1::STATE_RUNNING));
+  options.tls = false;
+  options.timeout = absl::Seconds(20);
+  options.address = server.address();
+  EXPECT_THAT(Client(options).Status("one"), IsOk()) << options.address;
+}
+
+TEST(ClientTokenTest, KnowsWhatStaysOnThisMachine) {
+  for (const char* address : {"127.0.0.1:50051", "localhost:1", "LOCALHOST:1", "[::1]:50051", "unix:/run/x", "unix:///run/x", "unix-abstract:x",
+                              "dns:///localhost:1",
+                              "dns:127.0.0.1", "ipv4:127.0.0.1:1,127.0.0.2:1", "ipv6:[::1]:1", "localhost"}) {
+    EXPECT_TRUE(StaysOnThisMachine(address)) << address;
+  }
+  for (const char* address : {"127.example.org:1", "localhost.example.org:1", "10.0.0.1:1", "dns:///migrationd.infra:1",
+                              "ipv4:127.0.0.1:1,10.0.0.1:1", "dns://127.0.0.1/db:1",
+                              "[::2]:1", "[2001:db8::1]:1", "xds:///localhost", ""}) {
+    EXPECT_FALSE(StaysOnThisMachine(address)) << address;
+  }
+}
+
+TEST(ClientFilesTest, AClientOutlivesItsCertificates) {
+  const migrationd::TestAuthority first("first");
+  const migrationd::TestAuthority second("second");
+  // Mutual TLS with that authority alone.
+  const auto serve = [](const migrationd::TestAuthority& authority, grpc::Service& service, int& port) {
+    const migrationd::IssuedCertificate own = authority.Issue("server", "IP:127.0.0.1");
+    grpc::SslServerCredentialsOptions tls(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    tls.pem_root_certs = authority.certificate();
+    tls.pem_key_cert_pairs = {{own.key, own.certificate}};
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), grpc::SslServerCredentials(tls), &port);
+    builder.RegisterService(&service);
+    return builder.BuildAndStart();
+  };
+  FakeService service;
+  service.SetMigration(MakeMigration("one", v1::STATE_RUNNING));
+  int port = 0;
+  std::unique_ptr<grpc::Server> server = serve(first, service, port);
+  ASSERT_NE(server, nullptr);
+  const migrationd::IssuedCertificate old = first.Issue("client", "DNS:client");
+  TestFile ca(first.certificate());
+  TestFile certificate(old.certificate);
+  TestFile key(old.key);
+  ClientOptions options;
+  options.address = absl::StrCat("127.0.0.1:", port);
+  options.ca_file = ca.path();
+  options.certificate_file = certificate.path();
+  options.key_file = key.path();
+  options.files_check_interval = absl::ZeroDuration();
+  options.timeout = absl::Seconds(20);
+  options.initial_backoff = absl::Milliseconds(20);
+  Client client(options);
+  options.files_check_interval = absl::Hours(1);
+  options.max_attempts = 1;
+  Client forgetful(options);
+  ASSERT_THAT(client.Status("one"), IsOk());
+  ASSERT_THAT(forgetful.Status("one"), IsOk());
+
+  server->Shutdown(std::chrono::system_clock::now());
+  server.reset();
+  server = serve(second, service, port);
+  ASSERT_NE(server, nullptr);
+  const migrationd::IssuedCertificate renewed = second.Issue("client", "DNS:client");
+  certificate.Write(renewed.certificate.substr(0, 100));  // as a reader may find it
+  EXPECT_THAT(forgetful.Status("one"), StatusIs(absl::StatusCode::kUnavailable, _));
+  ca.Write(second.certificate());
+  certificate.Write(renewed.certificate);
+  key.Write(renewed.key);
+  EXPECT_THAT(client.Status("one"), IsOk());
+  EXPECT_THAT(forgetful.Status("one"), StatusIs(absl::StatusCode::kUnavailable, _)) << "it has not looked yet";
 }
 
 TEST(SilentServer, ACallEndsAtItsDeadline) {

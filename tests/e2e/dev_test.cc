@@ -48,6 +48,15 @@ class DevTest : public ::testing::Test {
   }
 };
 
+TEST_F(DevTest, ShowsNoPasswordOfATargetOfItsOwn) {
+  DevFolder folder;
+  ServerFixtureOptions options = Options(folder);
+  options.more_flags.insert(options.more_flags.end(), {"--target", "main=postgresql://migr:s3cret@127.0.0.1:1/shop"});
+  ServerFixture server(options);
+  ASSERT_THAT(server.Start(), IsOk());
+  EXPECT_THAT(server.Log(), ::testing::AllOf(::testing::HasSubstr("migr:***@127.0.0.1"), ::testing::Not(::testing::HasSubstr("s3cret"))));
+}
+
 TEST_F(DevTest, StartsServesAndTakesItsPostgresqlDownWithIt) {
   DevFolder folder;
   ServerFixture server(Options(folder));

@@ -20,6 +20,7 @@
 namespace migrationd {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -41,6 +42,20 @@ TEST(Connecting, WithAMalformedUrlDoesNotShowIt) {
     EXPECT_THAT(Connection::Open({.url = url}), StatusIs(absl::StatusCode::kUnavailable, Not(HasSubstr("hunter2"))))
         << url;
   }
+}
+
+TEST(Connecting, ShowsNoPartOfAPasswordThatLibpqTakesForSomethingElse) {
+  for (const char* url : {"postgresql://u:hunter2/XyZ@h/db", "postgresql://u:a@hunter2@h/db",
+                          "postgresql://u:p@h/db?sslmode=hunter2", "host=hunter2 port=1 connect_timeout=hunter2"}) {
+    EXPECT_THAT(Connection::Open({.url = url}),
+                StatusIs(absl::StatusCode::kUnavailable, AllOf(Not(HasSubstr("hunter2")), Not(HasSubstr("XyZ")), HasSubstr("cannot connect: "))))
+        << url;
+  }
+}
+
+TEST(Connecting, SaysWhatTheServerSays) {
+  EXPECT_THAT(Connection::Open({.url = "postgresql:///db?host=/nowhere"}),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("No such file or directory")));
 }
 
 // A server that accepts and never says a word.

@@ -42,15 +42,20 @@ struct ClientOptions {
   absl::Duration initial_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(2);
 
-  // Any of the next three: the connection is encrypted. PEM files, read when the client is made; one that cannot be read makes every call
-  // UNAVAILABLE, saying so.
+  // Any of the next three: the connection is encrypted. PEM files. One that cannot be read when the client is made makes every call
+  // UNAVAILABLE, saying so. Later they are looked at again by calls, at most once in `files_check_interval`: when they have changed, and two
+  // looks a second apart (or an interval, if that is shorter) have read the same, new calls connect anew with what they say, so that a client
+  // outlives its certificates. What cannot be read then changes nothing.
   std::string ca_file;           // authorities to trust; empty with `tls`: the system's
   std::string certificate_file;  // to show to a server that demands one (mutual TLS), with
   std::string key_file;
   bool tls = false;  // encrypted, also without any of them
-  // A file with a bearer token, read again for each call, so that a rotated one is picked up. Do not use it without TLS on networks that
-  // others can read.
+  absl::Duration files_check_interval = absl::Minutes(1);
+  // A file with a bearer token, read again for each call, so that a rotated one is picked up.
   std::string token_file;
+  // Without TLS, whoever can read the network could read the token and use it: with an address that is neither loopback nor a unix socket,
+  // every call is then FAILED_PRECONDITION. True: something else encrypts, such as a service mesh.
+  bool allow_token_without_tls = false;
 };
 
 // What every mutation may carry. Empty request_id: the library makes one.

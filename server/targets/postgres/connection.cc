@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "migrations/model/connect_reason.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 #include "server/clock.h"
@@ -25,7 +26,7 @@ std::int64_t DeadlineMs(absl::Duration timeout) {
   return NowMs() + absl::ToInt64Milliseconds(std::min(timeout, kLongest));
 }
 
-// The first line only; libpq never writes the password.
+// The first line only. Of a connection that was made: libpq's words about one that was not may hold parts of its URL.
 std::string FirstLine(const char* message) {
   const std::string text = message == nullptr ? "" : message;
   return text.substr(0, text.find('\n'));
@@ -95,7 +96,7 @@ absl::Status Connection::FinishConnecting(absl::Duration timeout) {
   PostgresPollingStatusType state = PGRES_POLLING_WRITING;
   while (state != PGRES_POLLING_OK) {
     if (PQstatus(connection_.get()) == CONNECTION_BAD || state == PGRES_POLLING_FAILED) {
-      return DatabaseError("", absl::StrCat("cannot connect: ", FirstLine(PQerrorMessage(connection_.get()))));
+      return DatabaseError("", absl::StrCat("cannot connect: ", ConnectReason(PQerrorMessage(connection_.get()))));
     }
     MD_RETURN_IF_ERROR(Wait(state == PGRES_POLLING_WRITING, deadline));
     state = PQconnectPoll(connection_.get());

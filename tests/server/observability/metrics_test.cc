@@ -159,13 +159,21 @@ TEST(Metrics, GiveThePlaceOfAMigrationThatWasOverToOneThatRuns) {
   EXPECT_THAT(Text(metrics.Collect()), HasSubstr(R"x(migration="new")x")) << "in use";
 }
 
+ServiceFacts Facts(const CertificateFacts& certificate, std::optional<bool> credentials_refused) {
+  ServiceFacts facts;
+  facts.version = "1";
+  facts.certificate = certificate;
+  facts.credentials_refused = credentials_refused;
+  return facts;
+}
+
 TEST(Metrics, AllStandInTheTableAndAllOfTheTableAreMade) {
   Metrics metrics;
   StoredMigration running = Stored(1, "a", State::kRunning);
   running.migration.hold.kind = HoldKind::kFrozen;
   std::set<std::string> made;
   for (const auto& families : {metrics.Collect(), BoardMetrics(Snapshot({running}), kNow), ProcessMetrics(),
-                               ServiceMetrics({.certificate = {.not_after = kNow}})}) {
+                               ServiceMetrics(Facts({.not_after = kNow}, false))}) {
     for (const auto& family : families) made.insert(family.name);
   }
   std::set<std::string> table;
@@ -174,8 +182,21 @@ TEST(Metrics, AllStandInTheTableAndAllOfTheTableAreMade) {
   for (const std::string& name : made) EXPECT_EQ(table.count(name), 1U) << name;
   for (const std::string& name : table) {
     const bool counted_when_it_happens = MetricNamed(name).kind != MetricKind::kGauge && !name.starts_with("process_");
-    if (!counted_when_it_happens) EXPECT_EQ(made.count(name), 1U) << name << " is promised and not made";
+    if (!counted_when_it_happens) {
+      EXPECT_EQ(made.count(name), 1U) << name << " is promised and not made";
+    }
   }
+}
+
+TEST(ServiceMetrics, SayWhetherTheFilesOfIdentityCanBeUsedNow) {
+  const std::string refused = Text(ServiceMetrics(Facts({.not_after = kNow, .refusals = 1, .refused = true}, true)));
+  EXPECT_EQ(Sample(refused, "migrationd_certificate_refused"), "1");
+  EXPECT_EQ(Sample(refused, "migrationd_credentials_refused"), "1");
+  const std::string right = Text(ServiceMetrics(Facts({.not_after = kNow, .refusals = 1}, false)));
+  EXPECT_EQ(Sample(right, "migrationd_certificate_refused"), "0") << "it can be used again, whatever was counted";
+  EXPECT_EQ(Sample(right, "migrationd_credentials_refused"), "0");
+  const std::string plain = Text(ServiceMetrics(Facts({}, std::nullopt)));
+  EXPECT_THAT(plain, ::testing::Not(::testing::ContainsRegex("\nmigrationd_[a-z]*_refused ")));
 }
 
 TEST(ProcessMetrics, AreOfThisProcess) {

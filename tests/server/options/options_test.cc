@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
@@ -149,6 +150,27 @@ TEST(Options, NeverRepeatsAUrlThatMayHoldAPassword) {
   EXPECT_THAT(PrintConfig(parsed.options), AllOf(Not(HasSubstr("secret")), HasSubstr("***"), HasSubstr("postgresql://u:")));
 }
 
+TEST(Options, RefusesAUrlWhosePasswordLibpqWouldReadAsSomethingElse) {
+  for (const char* url : {"postgresql://migr:s3cret/XyZ@db1/shop", "postgresql://migr:s3cret@XyZ@db1/shop", "postgresql://migr:s3cret",
+                          "postgresql://migr:s3cret@db1:port/shop", "postgresql://migr:s3cret#x@db1:5432x/shop",
+                          "postgresql://migr:s3cret@db1:65536/shop", "postgresql://migr:s3cret@db1:0/shop",
+                          "postgresql://migr:s3cret@[::1/shop", "postgresql://migr:s3cret@d b/shop", "postgresql://migr:s3cret@db1/sh@op"}) {
+    for (const char* flag : {"--control-url", "--target"}) {
+      const std::string text = flag == std::string("--target") ? absl::StrCat("main=", url) : url;
+      EXPECT_THAT(Parse({"--dev", flag, text}),
+                  StatusIs(absl::StatusCode::kInvalidArgument,
+                           AllOf(HasSubstr("percent-encoded"), HasSubstr(flag), Not(HasSubstr("s3cret")), Not(HasSubstr("XyZ")))))
+          << url;
+    }
+  }
+  for (const char* url : {"postgresql:///shop", "postgres://db1", "postgresql://u@db1/shop", 
+                          "postgresql://u:p%2Fw%40@db1:5432/shop?sslmode=require", "postgresql://u:p?w#x@db1/shop",
+                          "postgresql://u:p:w@db1:5432,db2:5433,[fd00::1]:5434/shop", "postgresql://u@%2Frun%2Fpostgresql/shop", "postgresql://u@/shop?host=/run/x&user=a@b",
+                          "postgresql://u:p@db1:/shop"}) {
+    EXPECT_THAT(Parse({"--dev", "--control-url", url}), IsOk()) << url;
+  }
+}
+
 TEST(Options, AnonymousCallersAreViewersOffLoopbackUnlessSaidOtherwise) {
   EXPECT_EQ(Parse({"--dev"})->options.anonymous_role, Role::kAdmin);
   EXPECT_EQ(Parse({"--dev", "--listen", "0.0.0.0:1"})->options.anonymous_role, Role::kViewer);
@@ -170,6 +192,41 @@ TEST(Options, KnowsItsCommands) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(Parse({"--nonsense"})->exit_status, 2);
   testing::internal::GetCapturedStderr();
+}
+
+TEST(RedactUrl, ShowsNoPasswordInWhateverFormAndSaysLessWhenInDoubt) {
+  for (const auto& [url, shown] : std::vector<std::pair<std::string, std::string>>{
+           {"postgresql://u:s3cret@h:5432/x", "postgresql://u:***@h:5432/x"},
+           {"postgresql://u:s3/cret@h/x", "postgresql://u:***@h/x"},
+           {"postgresql://u:s3@cret@h/x", "postgresql://u:***@h/x"},
+           {"postgresql://u:s3:cret@h,h2:1/x", "postgresql://u:***@h,h2:1/x"},
+           {"postgresql://u:s3cret@[::1]:5432/x?sslmode=require", "postgresql://u:***@[::1]:5432/x?sslmode=require"},
+           {"postgresql://u:s3?cret@h/x", "postgresql://***"},
+           {"postgresql://u:s3cret@", "postgresql://u:***@"},
+           {"postgresql://u:s3cret", "postgresql://***"},
+           {"postgresql://u:s3cret/x", "postgresql://***"},
+           {"postgresql://u:s3cret@h:s3cret/x", "postgresql://***"},
+           {"postgresql://u:1@h/s3cret:x", "postgresql://***"},
+           {"postgresql://h/x?user=u&password=s3cret&sslmode=require", "postgresql://h/x?user=u&password=***&sslmode=require"},
+           {"postgresql://h/x?password=s3&cret&sslmode=require", "postgresql://h/x?password=***&***&sslmode=require"},
+           {"postgresql://h/x?p%61ssword=s3cret", "postgresql://h/x?***"},
+           {"postgresql://h/x?PASSWORD=s3cret&sslpassword=s3cret", "postgresql://h/x?***&sslpassword=***"},
+           {"postgresql://h/x?password=s3@cret", "postgresql://***"},
+           {"postgresql://h/x?password=s3?cret", "postgresql://h/x?password=***"},
+           {"postgresql:///main?host=/run/x&user=postgres", "postgresql:///main?host=/run/x&user=postgres"},
+           {"host=h password=s3cret user=u", "host=h password=*** user=u"},
+           {"host=h password='s3 cret' user=u", "host=h password=*** user=u"},
+           {"host=h password = 's3\\' cret' user=u", "host=h password=*** user=u"},
+           {"host=h password='s3cret", "***"},
+           {"host=h password=s3\\ cret user=u", "host=h password=*** user=u"},
+           {"host=h pass=s3cret", "host=h ***"},
+           {"dbname=postgresql://u:s3cret@h/x", "dbname=***"},
+           {"s3cret", "***"},
+           {"s3cret://x", "***"},
+           {"", ""}}) {
+    EXPECT_EQ(RedactUrl(url), shown) << url;
+    EXPECT_THAT(RedactUrl(url), AllOf(Not(HasSubstr("s3")), Not(HasSubstr("cret")))) << url;
+  }
 }
 
 TEST(PrintConfig, IsReadBackAsTheSame) {

@@ -123,7 +123,7 @@ TEST(Identify, NeverFallsBackFromAWrongToken) {
   facts.certificate_names = {"sre"};
   for (const char* authorization : {"Bearer secret-2", "Basic c2VjcmV0", "Bearer ", ""}) {
     facts.authorization = authorization;
-    EXPECT_THAT(Identify(Parsed(absl::StrCat("sha256:", kFirst, " a admin\ncert:sre sre admin")), Role::kAdmin, facts),
+    EXPECT_THAT(Identify(Parsed(absl::StrCat("sha256:", kFirst, " a admin\ncert:sre sre admin\n")), Role::kAdmin, facts),
                 StatusIs(absl::StatusCode::kUnauthenticated, ::testing::_))
         << authorization;
   }
