@@ -211,7 +211,7 @@ TEST_F(ValuesTest, TheSchemaTakesNothingThatTheProgramRefuses) {
     std::string text = YAML::Load(value).Scalar();
     if (option == "--target") text += "=@/f";
     if (absl::EndsWith(option, "listen")) text += ":50051";
-    std::vector<std::string> command = {MIGRATIOND_PROGRAM, "--check-config", "--control-url-file=/f", absl::StrCat(option, "=", text)};
+    std::vector<std::string> command = {MIGRATIOND_PROGRAM, "--print-config", "--control-url-file=/f", absl::StrCat(option, "=", text)};
     if (option != "--target") command.push_back("--target=main=@/f");
     return Run(command).exit_status == 0;
   };
