@@ -97,6 +97,7 @@ absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v
   plan.has_where = !text.where.empty();
   MD_ASSIGN_OR_RETURN(const std::string where, RenderSql(text.where, parameters));
   MD_ASSIGN_OR_RETURN(const std::string mentions, MentionOthers(text.where, parameters));
+  MD_ASSIGN_OR_RETURN(const std::string all_mentions, MentionOthers("", parameters));
   const std::string not_recorded = NotRecorded(plan, migration);
 
   for (const bool first : {false, true}) {
@@ -111,8 +112,10 @@ absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v
     MD_ASSIGN_OR_RETURN((first ? plan.work_first : plan.work), work(matching));
     MD_ASSIGN_OR_RETURN((first ? plan.verify_work_first : plan.verify_work), work(remaining));
     (first ? plan.next_bound_first : plan.next_bound) = NextBound(plan, first);
-    if (!plan.has_where) continue;
     const std::string from = FromTable(plan);
+    (first ? plan.select_keys_first : plan.select_keys) =
+        absl::StrCat("SELECT ARRAY[", KeyTexts(plan), "]", from, " WHERE ", RangePredicate(plan, first), " AND ", not_recorded, all_mentions);
+    if (!plan.has_where) continue;
     (first ? plan.count_matching_first : plan.count_matching) =
         absl::StrCat("SELECT count(*)", from, " WHERE ", matching, mentions);
     (first ? plan.count_verify_first : plan.count_verify) =

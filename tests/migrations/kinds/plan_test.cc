@@ -192,9 +192,25 @@ TEST(Plan, TheSearchPathIsQuotedAndHasTheTemporarySchemaLast) {
 
 TEST(Plan, KindsThatAreNotServedAreUnimplemented) {
   migrationcontrol::v1::MigrationDefinition definition;
-  definition.mutable_delete_rows()->set_table("t");
+  definition.mutable_worker()->set_queue("q");
   EXPECT_THAT(MakePlan(definition, FactsOf("t", {}, {}), {}), StatusIs(Code::kUnimplemented, HasSubstr("not served")));
-  EXPECT_EQ(TableOf(definition), "t");
+  EXPECT_EQ(TableOf(definition), "");
+}
+
+TEST(DeleteRows, DeletesTheMatchingRowsOfTheRange) {
+  const auto parsed = ParseDefinition(
+      "delete_rows: {table: logs, where: 'logs.at < {{param.before}}'}\nparameters: [{name: before, type: timestamptz}]\n");
+  ASSERT_TRUE(parsed.ok());
+  PlanContext context;
+  context.name = "drop_logs";
+  context.parameters["before"] = "2020-01-01T00:00:00Z";
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan,
+                          MakePlan(parsed.definition, FactsOf("logs", {{"id", "bigint"}, {"at", "timestamp with time zone"}}, {"id"}), context));
+  EXPECT_EQ(plan.work,
+            R"(DELETE FROM "public"."logs" AS "logs" WHERE ("logs"."id" > $1::bigint AND "logs"."id" <= $2::bigint AND (logs.at < $3::timestamptz)))");
+  EXPECT_TRUE(plan.has_where);
+  EXPECT_EQ(TableOf(parsed.definition), "logs");
+  EXPECT_FALSE(HasCleanup(parsed.definition));
 }
 
 TEST(TableName, IsSplitAndUnquoted) {
