@@ -36,7 +36,9 @@ BatchOutcome LaneRunner::RunBatch() {
   while (!range_.done()) {
     if (!controls_.may_begin() || controls_.limit_reached()) return Finish(BatchOutcome::Kind::kStopped, std::move(batch));
     absl::Status status = EnsureSession();
-    if (status.ok()) status = skip_.has_value() ? SkipRow(batch) : RunSubBatch(batch);
+    bool stop = false;
+    in_work_ = false;
+    if (status.ok()) status = skip_.has_value() ? SkipRow(batch, stop) : RunSubBatch(batch);
     if (!status.ok()) {
       failed_bound_ = bound_;
       // What is not known to be whole is not trusted any further: the session goes, and with it the bound looked up ahead.
@@ -44,12 +46,12 @@ BatchOutcome LaneRunner::RunBatch() {
       bound_.clear();
       BatchOutcome outcome = Finish(BatchOutcome::Kind::kFailed, std::move(batch));
       outcome.failed_sub_batch_size = size_in_use_;
-      outcome.finding_bound = finding_bound_;
+      outcome.in_work = in_work_;
       outcome.error = std::move(status);
       if (outcome.job.has_value()) outcome.job->sqlstate = SqlStateOf(outcome.error);
       return outcome;
     }
-    if (batch.covered >= controls_.batch_size()) break;
+    if (stop || batch.covered >= controls_.batch_size()) break;
   }
   return Finish(range_.done() ? BatchOutcome::Kind::kLaneDone : BatchOutcome::Kind::kBatchDone, std::move(batch));
 }
@@ -93,9 +95,7 @@ absl::Status LaneRunner::RunSubBatch(Batch& batch) {
   size_in_use_ = NextSize(batch.covered);
   const absl::Time begun = clock_.Now();
   if (bound_.empty() || bound_size_ != size_in_use_) {
-    finding_bound_ = true;
     MD_ASSIGN_OR_RETURN(bound_, session->FindBound(range_, size_in_use_));
-    finding_bound_ = false;
     // Looked up for a sub-batch that must not begin any more?
     if (!controls_.may_begin()) return absl::OkStatus();
   }
@@ -105,8 +105,11 @@ absl::Status LaneRunner::RunSubBatch(Batch& batch) {
   request.lane_upper = range_.upper;
   const std::int32_t next_size = NextSize(batch.covered + size_in_use_);
   request.next_size = bound_ == range_.upper ? 0 : next_size;
-  request.check_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_;
+  // A few rows picked out by a failure may rightly be left as they are.
+  request.check_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_ && suspects_ == 0 && failure_cap_ == 0;
+  in_work_ = true;
   MD_ASSIGN_OR_RETURN(const SubBatchResult result, session->RunSubBatch(request));
+  in_work_ = false;
   const absl::Duration took = clock_.Now() - begun;
 
   range_.cursor = std::move(request.new_cursor);
@@ -115,17 +118,22 @@ absl::Status LaneRunner::RunSubBatch(Batch& batch) {
   if (request.check_where && result.matched > 0) saw_rows_ = true;
   Count(batch, result.affected, result.at, took);
   controls_.AddRows(result.affected);
+  const bool isolating = suspects_ > 0;
   // It is not among these.
   suspects_ = std::max(0, suspects_ - size_in_use_);
   // A remnant of a batch says nothing about a full one, and neither does what a failure made small.
   if (size_in_use_ >= servo_.size()) servo_.Record({.rows = size_in_use_, .execution = took});
   if (failure_cap_ > 0) failure_cap_ = failure_cap_ * 2 >= servo_.size() ? 0 : failure_cap_ * 2;
   Publish(result, took);
+  if (isolating) {
+    absl::MutexLock lock(&mutex_);
+    ++view_.isolating;
+  }
   options_.on_sub_batch(result.affected, took);
   return absl::OkStatus();
 }
 
-absl::Status LaneRunner::SkipRow(Batch& batch) {
+absl::Status LaneRunner::SkipRow(Batch& batch, bool& stop) {
   std::shared_ptr<LaneSession> session;
   {
     absl::MutexLock lock(&mutex_);
@@ -133,9 +141,7 @@ absl::Status LaneRunner::SkipRow(Batch& batch) {
   }
   size_in_use_ = 1;
   const absl::Time begun = clock_.Now();
-  finding_bound_ = true;
   MD_ASSIGN_OR_RETURN(bound_, session->FindBound(range_, 1));
-  finding_bound_ = false;
   bound_size_ = 1;
   const Skip skip = *std::exchange(skip_, std::nullopt);
   // Another row came in before it, or it is gone: then there is nothing to leave out yet, and the next sub-batch is of one row again.
@@ -159,6 +165,8 @@ absl::Status LaneRunner::SkipRow(Batch& batch) {
   Publish(nothing, took);
   absl::MutexLock lock(&mutex_);
   view_.failed += result.recorded;
+  ++view_.isolating;
+  stop = skip.then_stop;
   return absl::OkStatus();
 }
 
@@ -201,8 +209,8 @@ void LaneRunner::ShrinkTo(std::int32_t sub_batch_size) { failure_cap_ = std::max
 
 void LaneRunner::Isolate(std::int32_t failed_size) { suspects_ = std::max(1, failed_size); }
 
-void LaneRunner::SkipFailedRow(std::string sqlstate, std::string message) {
-  skip_ = Skip{failed_bound_, std::move(sqlstate), std::move(message)};
+void LaneRunner::SkipFailedRow(std::string sqlstate, std::string message, bool then_stop) {
+  skip_ = Skip{failed_bound_, std::move(sqlstate), std::move(message), then_stop};
 }
 
 void LaneRunner::Close() {

@@ -76,7 +76,7 @@ struct BatchOutcome {
   Kind kind = Kind::kStopped;
   absl::Status error;                    // kFailed
   std::int32_t failed_sub_batch_size = 0;  // kFailed
-  bool finding_bound = false;              // kFailed: before the work was begun
+  bool in_work = false;                    // kFailed: in the sub-batch itself, not in what comes before or after it
   std::int64_t rows = 0;                 // affected
   std::optional<JobRecord> job;          // when any sub-batch committed
 };
@@ -88,6 +88,7 @@ struct LaneView {
   std::int64_t unchanged = 0;
   std::int64_t failed = 0;  // rows left out
   std::int64_t sub_batches = 0;
+  std::int64_t isolating = 0;  // of these, those that only served to find a row at fault, or to leave it out
   std::int32_t sub_batch_size = 0;
   std::int32_t backend_pid = 0;
   absl::Duration working;
@@ -117,8 +118,8 @@ class LaneRunner {
   void ShrinkTo(std::int32_t sub_batch_size);
   // After a sub-batch of several rows failed for one of them: looks for it by halves. Ends when the row is found, or gone.
   void Isolate(std::int32_t failed_size);
-  // After a sub-batch of one row failed: leaves that row out, if it still is the next one.
-  void SkipFailedRow(std::string sqlstate, std::string message);
+  // After a sub-batch of one row failed: leaves that row out, if it still is the next one. `then_stop`: the batch ends there.
+  void SkipFailedRow(std::string sqlstate, std::string message, bool then_stop);
   // Drops the connection.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
   LaneView View() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -135,7 +136,8 @@ class LaneRunner {
   // Size of the next sub-batch, from servo, ceiling and what is left of the batch.
   std::int32_t NextSize(std::int64_t covered) const;
   absl::Status RunSubBatch(Batch& batch);
-  absl::Status SkipRow(Batch& batch);
+  // `stop`: whether the batch is to end after it.
+  absl::Status SkipRow(Batch& batch, bool& stop);
   // What a committed transaction means to the batch.
   void Count(Batch& batch, std::int64_t affected, absl::Time at, absl::Duration took);
   void Publish(const SubBatchResult& result, absl::Duration took) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -157,10 +159,11 @@ class LaneRunner {
     Key row;  // the bound of the sub-batch that failed
     std::string sqlstate;
     std::string message;
+    bool then_stop = false;
   };
   std::optional<Skip> skip_;
   Key failed_bound_;              // of the sub-batch that failed last
-  bool finding_bound_ = false;
+  bool in_work_ = false;
   std::int32_t failure_cap_ = 0;  // after a failure: not more rows than this; doubles with each success; 0: none
 
   mutable absl::Mutex mutex_;

@@ -20,8 +20,15 @@ constexpr std::int32_t kFirstSubBatchSize = 100;
 constexpr absl::Duration kCleanupRetryFirst = absl::Seconds(1);
 constexpr absl::Duration kCleanupRetryLongest = absl::Minutes(1);
 
-// For the orderly stop does not wait for it longer.
+// The orderly stop waits for what is under way.
 constexpr absl::Duration kBlockerLookMax = absl::Seconds(1);
+
+// A function or trigger may put what it likes into its error. That text is for whoever may see the rows: migrationctl failures.
+std::string PublicMessage(const std::string& sqlstate, const std::string& message) {
+  const std::string sqlclass = sqlstate.substr(0, 2);
+  if (sqlclass != "P0" && sqlclass != "38" && sqlclass != "39") return message;
+  return "raised by a function or trigger; its text is shown by migrationctl failures, since it may hold row values";
+}
 
 std::string BlockedReason(const std::string& blocker) { return absl::StrCat("waits for a lock that ", blocker, " holds"); }
 
@@ -260,6 +267,7 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
   pass_affected_base_ = checkpoint.pass_affected;
   controls_.SetRowsDone(checkpoint.rows_total);
   ApplySizes();
+  for (const LaneSlot& slot : lanes_) isolating_before_ += slot.runner->View().isolating;
   lanes_.clear();
   for (const LaneRange& range : checkpoint.lanes) {
     const auto& definition = *stored_.definition;
@@ -354,8 +362,11 @@ void MigrationRun::LookForBlocker(const LaneSlot& slot) {
       },
       [this, lane](absl::StatusOr<std::string> blocker) {
         looking_for_blockers_.erase(lane);
-        // Not known is not worth a word: the lock is what holds the lane.
-        if (!blocker.ok() || blocker->empty()) return;
+        // Not known is not worth a word: the lock is what holds the lane. Who was seen before may hold nothing any more.
+        if (!blocker.ok() || blocker->empty()) {
+          blockers_.erase(lane);
+          return;
+        }
         blockers_[lane] = *blocker;
         for (LaneSlot& one : lanes_) {
           if (one.runner->View().range.lane == lane && one.hold.kind == HoldKind::kBlocked) one.hold.reason = BlockedReason(*blocker);
@@ -366,6 +377,12 @@ void MigrationRun::LookForBlocker(const LaneSlot& slot) {
 void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, absl::Duration took) {
   LaneSlot& slot = lanes_[index];
   slot.busy = false;
+  slot.skipping = false;
+  const auto halt_after_skip = std::exchange(slot.halt_after_skip, std::nullopt);
+  if (halt_after_skip.has_value() && outcome.kind != BatchOutcome::Kind::kFailed && outcome.job.has_value()) {
+    controls_.Interrupt();
+    halt_ = {halt_after_skip->first, halt_after_skip->second};
+  }
   if (outcome.job.has_value()) {
     // Attempts come back with a committed sub-batch.
     slot.attempts = 0;
@@ -415,11 +432,11 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   const auto& retry = stored_.definition->retry();
   FailureContext context;
   context.failure = IsCommitUnknown(outcome.error) ? FailureClass::kBackOff : ClassifyFailure(sqlstate);
-  // The look-up of the next bound reads nothing but the key: no row can be at fault.
-  if (outcome.finding_bound && context.failure == FailureClass::kBadRows) context.failure = FailureClass::kAttempt;
+  // Only the work can fail for a row of its own; what makes the session, looks up a bound or records a row would fail again and again.
+  if (!outcome.in_work && context.failure == FailureClass::kBadRows) context.failure = FailureClass::kAttempt;
   target_away_ = context.failure == FailureClass::kBackOff;
   context.sqlstate = sqlstate;
-  context.message = std::string(outcome.error.message());
+  context.message = PublicMessage(sqlstate, std::string(outcome.error.message()));
   context.sub_batch_size = outcome.failed_sub_batch_size;
   context.attempts = slot.attempts;
   // Looking for a row at fault is no reason for a back-off.
@@ -427,7 +444,11 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   context.consecutive = slot.consecutive;
   const ProgressCounters counters = Counters();
   context.failed_rows = counters.failed_ranges;
-  context.sub_batches = counters.sub_batches_done;
+  context.sub_batches = counters.sub_batches_done - isolating_before_;
+  for (const LaneSlot& other : lanes_) {
+    context.sub_batches -= other.runner->View().isolating;
+    if (&other != &slot && other.skipping) ++context.failed_rows;
+  }
   context.max_failed_rows = retry.max_failed_ranges();
   context.max_failed_ratio = retry.max_failed_ratio();
   if (retry.has_backoff()) context.backoff = DurationOf(retry.backoff());
@@ -461,7 +482,9 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
       slot.due = services_.clock.Now();
       return;
     case FailureAction::kSkip:
-      slot.runner->SkipFailedRow(sqlstate, context.message);
+      slot.runner->SkipFailedRow(sqlstate, std::string(outcome.error.message()), !decision.halt_code.empty());
+      slot.skipping = true;
+      if (!decision.halt_code.empty()) slot.halt_after_skip = {decision.halt_code, decision.message};
       slot.due = services_.clock.Now();
       return;
     case FailureAction::kReopen:
@@ -490,6 +513,7 @@ void MigrationRun::DropLanes() {
   counters_ = Counters();
   working_base_ = counters_.working;
   for (const LaneSlot& slot : lanes_) {
+    isolating_before_ += slot.runner->View().isolating;
     const LaneFailures failures{slot.attempts, slot.consecutive, slot.runner->failure_cap()};
     if (failures.consecutive > 0) lane_failures_[slot.runner->View().range.lane] = failures;
   }
@@ -507,8 +531,10 @@ void MigrationRun::StartFractionLook() {
         fraction_look_busy_ = false;
         fraction_look_due_ = services_.clock.Now() + kFractionLookInterval;
         // Without an answer the position in the range has to do. The lanes may be others by now.
-        if (!fractions.ok() || fractions->size() != lanes_.size()) return;
+        const bool answered = fractions.ok() && fractions->size() == lanes_.size();
         for (std::size_t i = 0; i < lanes_.size(); ++i) {
+          lanes_[i].fraction.reset();
+          if (!answered) continue;
           const LaneView view = lanes_[i].runner->View();
           if (view.range.lower == ranges[i].lower && view.range.upper == ranges[i].upper) lanes_[i].fraction = (*fractions)[i];
         }

@@ -15,6 +15,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -118,6 +119,9 @@ class MigrationRun {
     std::int32_t attempts = 0;
     std::int32_t consecutive = 0;
     Hold hold;
+    bool skipping = false;  // a row that failed is about to be recorded
+    // ... and then it is to be HALTED.
+    std::optional<std::pair<std::string, std::string>> halt_after_skip;
     std::optional<double> fraction;  // of the lane's range, by the table's statistics, as last looked up
   };
   // What is known of a lane's failures; outlives the lane when everything is opened anew.
@@ -214,6 +218,7 @@ class MigrationRun {
   std::int64_t base_sub_batches_ = 0;
   std::int64_t base_unchanged_ = 0;
   std::int64_t base_failed_ = 0;
+  std::int64_t isolating_before_ = 0;  // of lanes that are not there any more
   std::int64_t pass_affected_base_ = 0;
   absl::Duration working_base_;
   RateMeter rate_{absl::Seconds(10)};

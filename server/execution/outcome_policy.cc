@@ -47,20 +47,21 @@ FailureDecision LeaveOutBadRow(const FailureContext& context) {
   FailureDecision decision = RetryAfter(context, absl::ZeroDuration(), HoldKind::kNone);
   decision.action = FailureAction::kIsolate;
   if (context.sub_batch_size > 1) return decision;
+  // Recorded in any case: who reads why it was halted wants to know which row it was.
+  decision.action = FailureAction::kSkip;
   const std::int64_t failed = context.failed_rows + 1;
   const std::string last = absl::StrCat("; the last one with ", context.sqlstate, ": ", context.message,
                                         ". Their keys: migrationctl failures. Repair them or the statement, then Retry.");
+  // One that failed is a sub-batch that failed, and not one that was committed.
+  const std::int64_t sub_batches = context.sub_batches + failed;
   if (failed > context.max_failed_rows) {
-    return HaltWith(context, kHaltErrorBudget,
-                    absl::StrCat(failed, " rows failed, more than max_failed_ranges (", context.max_failed_rows, ") allows", last));
+    decision.halt_code = kHaltErrorBudget;
+    decision.message = absl::StrCat(failed, " rows failed, more than max_failed_ranges (", context.max_failed_rows, ") allows", last);
+  } else if (sub_batches >= kRatioCountsFrom && static_cast<double>(failed) > context.max_failed_ratio * static_cast<double>(sub_batches)) {
+    decision.halt_code = kHaltErrorBudget;
+    decision.message = absl::StrCat(failed, " rows failed in ", sub_batches, " sub-batches, more than max_failed_ratio (",
+                                    context.max_failed_ratio, ") allows", last);
   }
-  const std::int64_t sub_batches = context.sub_batches + 1;
-  if (sub_batches >= kRatioCountsFrom && static_cast<double>(failed) > context.max_failed_ratio * static_cast<double>(sub_batches)) {
-    return HaltWith(context, kHaltErrorBudget,
-                    absl::StrCat(failed, " rows failed in ", sub_batches, " sub-batches, more than max_failed_ratio (",
-                                 context.max_failed_ratio, ") allows", last));
-  }
-  decision.action = FailureAction::kSkip;
   return decision;
 }
 

@@ -24,8 +24,8 @@ struct FailureContext {
   absl::Duration max_backoff = absl::Minutes(5);
   std::int32_t max_attempts = 3;
   double jitter = 0.5;  // 0 to 1, drawn by the caller
-  // The error budget, and what it is counted by: rows that failed, without this one, and sub-batches committed so far, those that only
-  // recorded a failed row among them.
+  // The error budget, and what it is counted by: rows that failed, without this one, and sub-batches committed so far, without those that
+  // only served to find a row at fault or to leave it out.
   std::int64_t failed_rows = 0;
   std::int64_t sub_batches = 0;
   std::int32_t max_failed_rows = 100;
@@ -35,7 +35,7 @@ struct FailureContext {
 enum class FailureAction {
   kRetry,      // the same range again, after `delay`, with `sub_batch_size`, under `hold`
   kIsolate,    // at once, in halves, until the row at fault is alone
-  kSkip,       // record the one row, and go on after it
+  kSkip,       // record the one row, and go on after it; with a halt_code: record it, and halt
   kReopen,     // fenced or unknown: take the owner row again before anything else
   kHalt,       // `halt_code` and `message`
 };
@@ -53,7 +53,7 @@ struct FailureDecision {
 // Design 6. Deterministic in its argument.
 FailureDecision DecideFailure(const FailureContext& context);
 
-// The ratio of the error budget counts from so many sub-batches on.
+// The ratio of the error budget counts from so many sub-batches on, those that failed for a row among them.
 inline constexpr std::int64_t kRatioCountsFrom = 20;
 
 // Doubles from `first` up to `longest`, spread by jitter to between half and the whole. `consecutive` counts from 1.

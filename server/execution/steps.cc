@@ -22,6 +22,8 @@ constexpr absl::Duration kPrepareLockTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kRevokeWait = absl::Seconds(5);
 // Rows that failed, read at once.
 constexpr int kFailuresAPage = 100;
+// At one of them, when it cannot be locked.
+constexpr int kRowTries = 3;
 // Names of steps on the target.
 constexpr char kPreparePrefix[] = "prepare/";
 constexpr char kCleanupPrefix[] = "cleanup/";
@@ -386,6 +388,8 @@ class Opening {
     return std::nullopt;
   }
 
+  static FailureClass FailureOf(const absl::StatusOr<std::int64_t>& done) { return ClassifyFailure(SqlStateOf(done.status())); }
+
   // Each in a transaction of its own, so that what dies half-way has done whole rows. What fails again stays recorded.
   MaybeOutcome RetryFailedRows() {
     if (!Rechecks(restart_from_) || checkpoint_.failed_rows == 0) return std::nullopt;
@@ -403,11 +407,15 @@ class Opening {
         retry.key = failure.key;
         if (failure.unchanged) continue;
         if (!context_.controls.may_begin()) return OpenOutcome{};
-        const auto done = context_.target.RetryRow(retry);
+        auto done = context_.target.RetryRow(retry);
+        // A lock that is taken, now and then, is not worth another Retry by a person; one that stays is.
+        for (int i = 1; i < kRowTries && FailureOf(done) == FailureClass::kRetrySmaller && context_.controls.may_begin(); ++i) {
+          done = context_.target.RetryRow(retry);
+        }
         if (done.ok()) {
           checkpoint_.rows_total += *done;
           checkpoint_.pass_affected += *done;
-        } else if (ClassifyFailure(SqlStateOf(done.status())) == FailureClass::kBadRows) {
+        } else if (FailureOf(done) == FailureClass::kBadRows || FailureOf(done) == FailureClass::kRetrySmaller) {
           ++failed;
         } else {
           return TargetFailure(done.status());

@@ -234,7 +234,7 @@ class Target {
 
   // Does one row that is recorded as FAILED: one fenced transaction takes the record away and runs the work for just that key, and counts
   // what it affected. Rows affected; 0 when it is not recorded any more. When the work fails again, the record stays, with the new error,
-  // which is returned. MD003: frozen.
+  // which is returned; likewise when it cannot be locked or takes too long (kRetrySmaller). MD003: frozen.
   virtual absl::StatusOr<std::int64_t> RetryRow(const RowRetry& retry) = 0;
 
   // Rows recorded as FAILED or UNCHANGED, in the order of their key's text, after `after` (empty: from the first); at most `limit`.

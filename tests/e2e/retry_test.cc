@@ -51,7 +51,7 @@ TEST_F(RetryTest, RowsThatFailAreLeftOutListedAndDoneByRetryOnceRepaired) {
   target().Run("ALTER TABLE counter ADD CONSTRAINT limited CHECK (n <> 1001);"
                "UPDATE counter SET n = 1000 WHERE id IN (1, 7000, 7001, 12345, 20000)");
   StartServer();
-  Define("count_rows", CounterYaml({.batch_size = 2000, .sub_batch_size = 500, .interval = "0s", .lanes = 2}));
+  Define("count_rows", CounterYaml({.batch_size = 1000, .sub_batch_size = 100, .interval = "0s", .lanes = 2}));
 
   ASSERT_TRUE(HaltsWith("count_rows", "FAILED_RANGES"));
   v1::Migration halted = Get("count_rows");
@@ -90,6 +90,47 @@ TEST_F(RetryTest, RowsThatFailAreLeftOutListedAndDoneByRetryOnceRepaired) {
   EXPECT_TRUE(EachOnce(kRows));
   EXPECT_EQ(Get("count_rows").progress().rows_done(), kRows);
   EXPECT_EQ(Get("count_rows").failed_ranges(), 0);
+}
+
+// `where` itself fails for a row, in VERIFY too; and the first row is rightly left as it is.
+TEST_F(RetryTest, ARowThatWhereFailsForIsMetOnce) {
+  constexpr int kRows = 2000;
+  MakeCounter(kRows);
+  target().Run("ALTER TABLE counter ADD COLUMN divisor int NOT NULL DEFAULT 1; UPDATE counter SET divisor = 0 WHERE id = 2");
+  StartServer();
+  Define("count_rows", absl::StrCat("sql_batch:\n  table: public.counter\n  where: counter.n / counter.divisor = 0\n  on_unchanged: ACCEPT\n"
+                                    "  statement: UPDATE counter SET n = CASE WHEN id = 1 THEN 0 ELSE 1 END WHERE {{batch}}\n",
+                                    "order: INDEPENDENT\nretry: {max_failed_ranges: 1}\n",
+                                    PaceYaml({.batch_size = 500, .sub_batch_size = 100, .interval = "0s"})));
+  ASSERT_TRUE(HaltsWith("count_rows", "FAILED_RANGES"));
+  EXPECT_EQ(Get("count_rows").failed_ranges(), 1);
+  EXPECT_EQ(target().Number("SELECT count(*) FROM counter WHERE n = 1"), kRows - 2);
+  target().Run("UPDATE counter SET divisor = 1 WHERE id = 2");
+  ASSERT_THAT(Retry("count_rows"), IsOk());
+  ASSERT_TRUE(Reaches("count_rows", v1::STATE_COMPLETED));
+  EXPECT_EQ(target().Number("SELECT count(*) FROM counter WHERE n = 1"), kRows - 1);
+  EXPECT_EQ(Get("count_rows").accepted_rows(), 1);
+}
+
+TEST_F(RetryTest, AFailedRowThatIsLockedDuringRetryKeepsNothingElse) {
+  constexpr int kRows = 1000;
+  MakeCounter(kRows);
+  target().Run("ALTER TABLE counter ADD CONSTRAINT limited CHECK (n <> 1001); UPDATE counter SET n = 1000 WHERE id IN (100, 900)");
+  StartServer();
+  Define("count_rows", absl::StrCat(CounterYaml({.batch_size = 500, .sub_batch_size = 10, .interval = "0s"}), "lock_timeout: 50ms\n"));
+  ASSERT_TRUE(HaltsWith("count_rows", "FAILED_RANGES"));
+  target().Run("UPDATE counter SET n = 0 WHERE n = 1000");
+  Sql blocker(target_url_);
+  blocker.Run("BEGIN; SELECT FROM counter WHERE id = 100 FOR UPDATE");
+  ASSERT_THAT(Retry("count_rows"), IsOk());
+  ASSERT_TRUE(WaitUntil([&] { return target().Number("SELECT n FROM counter WHERE id = 900") == 1; }));
+  ASSERT_TRUE(HaltsWith("count_rows", "FAILED_RANGES"));
+  const CommandResult listed = Migrationctl({"failures", "count_rows"});
+  EXPECT_THAT(listed.out, ::testing::HasSubstr("55P03"));
+  blocker.Run("COMMIT");
+  ASSERT_THAT(Retry("count_rows"), IsOk());
+  ASSERT_TRUE(Reaches("count_rows", v1::STATE_COMPLETED));
+  EXPECT_TRUE(EachOnce(kRows));
 }
 
 TEST_F(RetryTest, AStatementThatFailsForEveryRowEndsWithinItsBudget) {

@@ -52,6 +52,8 @@ absl::StatusOr<SkipResult> SkipRowIn(Connection& connection, const LaneOptions& 
                                     values + 1, "::text, md_m.md_key, 'FAILED', ", lane.pass, ", $", values + 2, "::text, $", values + 3,
                                     "::text FROM (", Embedded(keys), ") AS md_m(md_key) ON CONFLICT DO NOTHING"),
                        parameters));
+  // Again, now that its lock is held: see WorkAndSet.
+  MD_RETURN_IF_ERROR(CheckTable(connection, plan));
   SkipResult result;
   result.recorded = recorded.affected();
   MD_ASSIGN_OR_RETURN(const QueryResult advanced,
@@ -74,6 +76,7 @@ absl::StatusOr<std::int64_t> RetryRowIn(Connection& connection, const RowRetry& 
   const SubBatchStatements statements = StatementsFor(plan, /*first=*/true, pass > 1);
   MD_ASSIGN_OR_RETURN(const QueryResult worked, connection.Query(statements.work, WorkParameters(plan, retry.key, retry.key)));
   if (!connection.in_transaction()) return absl::InternalError("the statement ended the transaction");
+  MD_RETURN_IF_ERROR(CheckTable(connection, plan));
   MD_RETURN_IF_ERROR(connection.Query("SET CONSTRAINTS ALL IMMEDIATE").status());
   MD_RETURN_IF_ERROR(connection
                          .Query("UPDATE migration_control.owner AS o SET rows_before = o.rows_before + $2 WHERE o.migration = $1",

@@ -369,7 +369,7 @@ absl::StatusOr<std::int64_t> PostgresTarget::RetryRow(const RowRetry& retry) {
     return absl::OkStatus();
   });
   if (done.ok()) return affected;
-  if (ClassifyFailure(SqlStateOf(done)) == FailureClass::kBadRows) {
+  if (const FailureClass failure = ClassifyFailure(SqlStateOf(done)); failure == FailureClass::kBadRows || failure == FailureClass::kRetrySmaller) {
     MD_RETURN_IF_ERROR(Transact(FenceSettings(), [&](Connection& connection) { return RecordAgainIn(connection, retry.claim, retry.key, done); }));
   }
   return done;
@@ -388,22 +388,25 @@ absl::StatusOr<std::vector<RowFailure>> PostgresTarget::ListFailures(const std::
 
 absl::StatusOr<std::string> PostgresTarget::FindBlocker(int backend_pid, absl::Duration patience) {
   constexpr char kBlockers[] = R"sql(
-SELECT b.pid, coalesce(nullif(a.application_name, ''), 'of no name'), coalesce(a.state, a.backend_type, 'of another role'),
-       coalesce(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.state_change)), 0)::bigint
-  FROM unnest(pg_catalog.pg_blocking_pids($1::integer)) AS b (pid)
+SELECT CASE WHEN b.pid = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
+            ELSE 'pid ' || b.pid || coalesce(' (' || nullif(concat_ws(', ', nullif(a.application_name, ''), coalesce(a.state, a.backend_type)), '')
+                 || coalesce(' for ' || extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.state_change))::bigint || 's', '')
+                 || ')', '') END
+  FROM pg_catalog.pg_stat_activity AS ours,
+       unnest(pg_catalog.pg_blocking_pids(ours.pid)) AS b (pid)
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid
+ -- Behind a pooler that backend may work for somebody else by now.
+ WHERE ours.pid = $1::integer AND ours.application_name LIKE 'migrationd/%'
  ORDER BY a.xact_start NULLS LAST
  LIMIT 1)sql";
   MD_ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, Connect());
+  connection->SetQueryTimeout(absl::Seconds(2));
   MD_RETURN_IF_ERROR(connection->Query(SettingsSql(LookSettings("pg_catalog"), /*local=*/false, connection->server_version())).status());
   const absl::Time deadline = Clock::Real().Now() + patience;
   do {
     MD_ASSIGN_OR_RETURN(const QueryResult found, connection->Query(kBlockers, {absl::StrCat(backend_pid)}));
-    if (found.rows() == 1) {
-      return absl::StrCat("pid ", found.integer(0, 0), " (", found.text(0, 1), ", ", found.text(0, 2), " for ",
-                          absl::FormatDuration(absl::Seconds(found.integer(0, 3))), ")");
-    }
-    MD_RETURN_IF_ERROR(connection->Query("SELECT pg_catalog.pg_sleep(0.02)").status());
+    if (found.rows() == 1) return found.text(0, 0);
+    MD_RETURN_IF_ERROR(connection->Query("SELECT pg_catalog.pg_sleep(0.1)").status());
   } while (Clock::Real().Now() < deadline);
   return std::string();
 }

