@@ -79,6 +79,10 @@ absl::StatusOr<v1::ListJobsResponse> Client::ListJobs(const v1::ListJobsRequest&
   return impl_->Call(&Stub::ListJobs, request);
 }
 
+absl::StatusOr<v1::ListFailuresResponse> Client::ListFailures(const v1::ListFailuresRequest& request) {
+  return impl_->Call(&Stub::ListFailures, request);
+}
+
 absl::StatusOr<v1::ListEventsResponse> Client::ListEvents(const v1::ListEventsRequest& request) {
   return impl_->Call(&Stub::ListEvents, request);
 }

@@ -51,6 +51,9 @@ void NoteFreezesAndProblems(Session& session, const v1::ListResponse& response) 
                      freeze.actor().empty() ? "" : absl::StrCat(" by ", freeze.actor()), ": ", freeze.reason(),
                      freeze.has_until() ? absl::StrCat(" (until ", HumanTime(FromProto(freeze.until())), ")") : ""));
   }
+  if (!response.stale_reason().empty()) {
+    session.Note(absl::StrCat("as of ", HumanTime(FromProto(response.as_of())), ", and not newer: ", response.stale_reason()));
+  }
   for (const v1::CatalogProblem& problem : response.catalog_problems()) {
     session.Note(absl::StrCat("refused: ", problem.file(), ": ", problem.message()));
   }
@@ -156,6 +159,25 @@ absl::Status Jobs(Session& session, const std::string& name, int limit) {
   return absl::OkStatus();
 }
 
+absl::Status Failures(Session& session, const std::string& name, int limit) {
+  const absl::StatusOr<std::string> named = session.Named(name);
+  if (!named.ok()) return named.status();
+  v1::ListFailuresRequest request;
+  request.set_migration(*named);
+  const auto response = Collect<v1::ListFailuresRequest, v1::ListFailuresResponse>(
+      session, &migrationcontrol::Client::ListFailures, request, limit,
+      [](const v1::ListFailuresResponse& r) { return r.failures_size(); });
+  if (!response.ok()) return response.status();
+  if (session.PrintForPrograms(*response)) return absl::OkStatus();
+  Table table({"KEY", "KIND", "SQLSTATE", "MESSAGE", "PASS", "AT"});
+  for (const v1::RowFailure& failure : response->failures()) {
+    table.AddRow({Keys(failure.key()), failure.kind() == v1::RowFailure::KIND_UNCHANGED ? "UNCHANGED" : "FAILED", failure.sqlstate(),
+                  failure.message(), absl::StrCat(failure.pass()), failure.has_at() ? HumanTime(FromProto(failure.at())) : ""});
+  }
+  table.Print(session.out(), session.terminal());
+  return absl::OkStatus();
+}
+
 absl::Status Events(Session& session, const std::string& name, const std::vector<std::string>& kinds, int limit) {
   v1::ListEventsRequest request;
   if (!name.empty()) {
@@ -233,6 +255,15 @@ void AddObserveCommands(CommandSet& commands) {
   AddLimit(jobs, jobs_arguments->limit);
   commands.OnRun(jobs, Selects::kOne,
                  [&session, jobs_arguments] { return Jobs(session, jobs_arguments->name, jobs_arguments->limit); });
+
+  CLI::App& failures = commands.Add("failures", "Show the rows of a migration that were not done, with the error of each, by key",
+                                    "migrationctl failures backfill_builds_stage_id");
+  const auto failures_arguments = std::make_shared<HistoryArguments>();
+  AddName(failures, failures_arguments->name)->required();
+  failures.add_option("--limit", failures_arguments->limit, "How many")->check(CLI::Range(1, 100'000))->capture_default_str();
+  commands.OnRun(failures, Selects::kOne, [&session, failures_arguments] {
+    return Failures(session, failures_arguments->name, failures_arguments->limit);
+  });
 
   CLI::App& events =
       commands.Add("events", "Show who or what changed something, when and why; of one migration or of all",

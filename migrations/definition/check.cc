@@ -230,13 +230,16 @@ class Checker {
       case v1::MigrationDefinition::kCopyColumns:
         CheckCopyColumns(*d.mutable_copy_columns());
         break;
+      case v1::MigrationDefinition::kDeleteRows:
+        CheckDeleteRows(*d.mutable_delete_rows());
+        break;
       case v1::MigrationDefinition::KIND_NOT_SET:
-        Problem("", "lacks a kind; write exactly one of sql_batch and copy_columns");
+        Problem("", "lacks a kind; write exactly one of sql_batch, copy_columns and delete_rows");
         return;
       default: {
         const FieldDescriptor* kind =
             d.GetReflection()->GetOneofFieldDescriptor(d, d.GetDescriptor()->FindOneofByName("kind"));
-        Problem(YamlName(*kind), "this kind is not served by this version yet; use sql_batch or copy_columns");
+        Problem(YamlName(*kind), "this kind is not served by this version yet; use sql_batch, copy_columns or delete_rows");
         return;
       }
     }
@@ -318,6 +321,17 @@ class Checker {
       Sql("sql_batch.statement", CheckChangeStatement(batch.statement(), declared_, used_), *batch.mutable_statement());
     }
     if (batch.on_unchanged() == v1::ON_UNCHANGED_UNSPECIFIED) batch.set_on_unchanged(v1::ON_UNCHANGED_HALT);
+  }
+
+  // What still matches after its turn was kept by a trigger or a rule: HALTED with ROWS_LEFT.
+  void CheckDeleteRows(v1::DeleteRows& rows) {
+    CheckTable("delete_rows.table", *rows.mutable_table());
+    CheckKey("delete_rows.key", rows.key());
+    if (rows.where().empty()) {
+      Problem("delete_rows.where", "is missing; name the rows to delete, like created_at < '2020-01-01'");
+    } else {
+      Sql("delete_rows.where", CheckCondition(rows.where(), declared_, used_), *rows.mutable_where());
+    }
   }
 
   void CheckCopyColumns(v1::CopyColumns& copy) {

@@ -53,6 +53,13 @@ std::string NotRecorded(const MigrationPlan& plan, const std::string& migration)
                       ".migration = ", QuoteLiteral(migration), " AND ", f, ".key = ARRAY[", KeyTexts(plan), "])");
 }
 
+// `where` of the rows that are not recorded. It is not evaluated for the others, since it may be what fails for them: AND promises no
+// order, CASE does. Mostly nothing is recorded, which is looked up once.
+std::string WhereOfOthers(const std::string& where, const std::string& not_recorded, const std::string& migration) {
+  return absl::StrCat("CASE WHEN NOT EXISTS (SELECT FROM migration_control.failed_range WHERE migration = ", QuoteLiteral(migration), ") OR ",
+                      not_recorded, " THEN (", where, ") END");
+}
+
 Values ParameterValues(const migrationcontrol::v1::MigrationDefinition& definition, const MigrationPlan& plan) {
   Values values;
   for (int i = 0; i < definition.parameters_size(); ++i) {
@@ -97,12 +104,14 @@ absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v
   plan.has_where = !text.where.empty();
   MD_ASSIGN_OR_RETURN(const std::string where, RenderSql(text.where, parameters));
   MD_ASSIGN_OR_RETURN(const std::string mentions, MentionOthers(text.where, parameters));
+  MD_ASSIGN_OR_RETURN(const std::string all_mentions, MentionOthers("", parameters));
   const std::string not_recorded = NotRecorded(plan, migration);
 
   for (const bool first : {false, true}) {
-    std::string matching = RangePredicate(plan, first);
-    if (plan.has_where) absl::StrAppend(&matching, " AND (", where, ")");
-    const std::string remaining = absl::StrCat(matching, " AND ", not_recorded);
+    const std::string range = RangePredicate(plan, first);
+    const std::string matching = plan.has_where ? absl::StrCat(range, " AND (", where, ")") : range;
+    const std::string remaining =
+        absl::StrCat(range, " AND ", plan.has_where ? WhereOfOthers(where, not_recorded, migration) : not_recorded);
     const auto work = [&](const std::string& batch) {
       Values values = parameters;
       values.emplace_back("batch", absl::StrCat("(", batch, ")"));
@@ -111,8 +120,10 @@ absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v
     MD_ASSIGN_OR_RETURN((first ? plan.work_first : plan.work), work(matching));
     MD_ASSIGN_OR_RETURN((first ? plan.verify_work_first : plan.verify_work), work(remaining));
     (first ? plan.next_bound_first : plan.next_bound) = NextBound(plan, first);
-    if (!plan.has_where) continue;
     const std::string from = FromTable(plan);
+    (first ? plan.select_keys_first : plan.select_keys) =
+        absl::StrCat("SELECT ARRAY[", KeyTexts(plan), "]", from, " WHERE ", RangePredicate(plan, first), " AND ", not_recorded, all_mentions);
+    if (!plan.has_where) continue;
     (first ? plan.count_matching_first : plan.count_matching) =
         absl::StrCat("SELECT count(*)", from, " WHERE ", matching, mentions);
     (first ? plan.count_verify_first : plan.count_verify) =

@@ -11,5 +11,7 @@ absl::Status PlanSqlBatch(const migrationcontrol::v1::MigrationDefinition& defin
                           const PlanContext& context, MigrationPlan& plan);
 absl::Status PlanCopyColumns(const migrationcontrol::v1::MigrationDefinition& definition, const TableFacts& table,
                              const PlanContext& context, MigrationPlan& plan);
+absl::Status PlanDeleteRows(const migrationcontrol::v1::MigrationDefinition& definition, const TableFacts& table,
+                            const PlanContext& context, MigrationPlan& plan);
 
 }  // namespace migrationd

@@ -69,9 +69,11 @@ absl::StatusOr<MigrationPlan> MakePlan(const MigrationDefinition& normalized, co
     MD_RETURN_IF_ERROR(PlanSqlBatch(normalized, table, context, plan));
   } else if (normalized.has_copy_columns()) {
     MD_RETURN_IF_ERROR(PlanCopyColumns(normalized, table, context, plan));
+  } else if (normalized.has_delete_rows()) {
+    MD_RETURN_IF_ERROR(PlanDeleteRows(normalized, table, context, plan));
   } else {
     return absl::UnimplementedError(
-        "this kind of migration is not served by this version yet; use sql_batch or copy_columns");
+        "this kind of migration is not served by this version yet; use sql_batch, copy_columns or delete_rows");
   }
   return plan;
 }

@@ -67,6 +67,9 @@ struct MigrationPlan {
   // SELECT of ARRAY[key::text, ...] of rows in the range that match `where` and are not recorded; empty without where.
   std::string select_unchanged;
   std::string select_unchanged_first;
+  // The same without `where`, so that it can be asked about a row that `where` itself fails on; always there.
+  std::string select_keys;
+  std::string select_keys_first;
   // SELECT k columns: the key of the n-th row after the lower bound and not above the upper bound; no row when fewer are left.
   // Placeholders: lower, upper, then $2k+1 = n (bigint, from 1). No parameters.
   std::string next_bound;

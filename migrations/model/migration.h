@@ -42,6 +42,8 @@ struct Hold {
 inline constexpr char kHaltAttemptsExhausted[] = "ATTEMPTS_EXHAUSTED";
 inline constexpr char kHaltStatementRefused[] = "STATEMENT_REFUSED";
 inline constexpr char kHaltWhereNotSatisfied[] = "WHERE_NOT_SATISFIED";
+inline constexpr char kHaltFailedRanges[] = "FAILED_RANGES";  // all is done but the rows that failed
+inline constexpr char kHaltErrorBudget[] = "ERROR_BUDGET";    // more rows failed than retry.max_failed_... allow
 inline constexpr char kHaltRowsLeft[] = "ROWS_LEFT";
 inline constexpr char kHaltVerifyInflow[] = "VERIFY_INFLOW";
 inline constexpr char kHaltSchemaChanged[] = "SCHEMA_CHANGED";
@@ -84,7 +86,7 @@ enum class RestartFrom {
   kContinue,
   kStart,      // from the first row
   kAdopt,      // take over another control store's checkpoint
-  kRecheck,    // look at all rows again in a new pass, also at those recorded as unchanged (needs `where`; without it: kContinue)
+  kRecheck,    // do the rows that failed again; with `where`, also look at all rows again in a new pass, those recorded as unchanged too
   kNewSchema,  // after SCHEMA_CHANGED: the table as it is now is right; then as kRecheck
 };
 

@@ -179,6 +179,10 @@ std::string HintForHalt(const std::string& code, const std::string& retry, const
     return absl::StrCat("Look at the rows that still match `where`. If they are right: migrationctl accept ", name,
                         ". If not, repair the cause, then: ", retry);
   }
+  if (code == kHaltFailedRanges || code == kHaltErrorBudget) {
+    return absl::StrCat("See which rows fail, and why: migrationctl failures ", name, ". Repair them, then: ", retry,
+                        ". If the statement is wrong, ship a right one under another name; end this one: migrationctl cancel ", name);
+  }
   if (code == kHaltCheckpointLost) {
     return absl::StrCat("The checkpoint on the target is gone. Restore schema migration_control, or begin again: ",
                         retry, " --from start");

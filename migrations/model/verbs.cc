@@ -163,6 +163,8 @@ RestartFrom RestartPoint(const Migration& migration, const RetryOptions& options
   // Rows behind the cursor may need work again: repaired ones, or those written after cleanup had taken the trigger away.
   const bool over = migration.state == State::kCancelled || migration.state == State::kCompleted;
   if (over || code == kHaltRowsLeft || code == kHaltVerifyInflow) return RestartFrom::kRecheck;
+  // The counter may be older than the code.
+  if (code == kHaltFailedRanges || code == kHaltErrorBudget || migration.progress.failed_ranges > 0) return RestartFrom::kRecheck;
   return migration.restart_from == RestartFrom::kRecheck ? RestartFrom::kRecheck : RestartFrom::kContinue;
 }
 

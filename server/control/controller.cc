@@ -372,6 +372,15 @@ absl::StatusOr<FreezeRecord> Controller::Unfreeze(const std::string& target, con
 // ---- history and targets
 // ------------------------------------------------------------------------------------------------------
 
+absl::StatusOr<std::vector<RowFailure>> Controller::ListFailures(const std::string& migration, const Key& after, int limit) {
+  MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*board_.Get(), migration));
+  const Migration& m = entry.stored.migration;
+  // Nothing of it is on the target yet.
+  if (m.fence == FenceState::kNone) return std::vector<RowFailure>();
+  MD_ASSIGN_OR_RETURN(const auto target, FindTarget(m.target));
+  return target->ListFailures(m.name, after, limit);
+}
+
 absl::StatusOr<JobPage> Controller::ListJobs(const std::string& migration, std::int64_t before, int limit) {
   MD_ASSIGN_OR_RETURN(const BoardEntry entry, Resolve(*board_.Get(), migration));
   return store_.ListJobs(entry.stored.migration.id, before, limit);

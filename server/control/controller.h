@@ -118,6 +118,8 @@ class Controller {
   absl::StatusOr<std::vector<DefinitionProblem>> ValidateOnTarget(
       const DefinitionName& name, const migrationcontrol::v1::MigrationDefinition& definition, const VisibleTargets& visible = {});
 
+  // From the target. NOT_FOUND: no such migration. UNAVAILABLE: the target cannot be reached, or is not configured here.
+  absl::StatusOr<std::vector<RowFailure>> ListFailures(const std::string& migration, const Key& after, int limit);
   absl::StatusOr<JobPage> ListJobs(const std::string& migration, std::int64_t before, int limit);
   absl::StatusOr<EventPage> ListEvents(const std::string& migration, const std::vector<std::string>& kinds,
                                        std::int64_t before, int limit);

@@ -36,18 +36,22 @@ BatchOutcome LaneRunner::RunBatch() {
   while (!range_.done()) {
     if (!controls_.may_begin() || controls_.limit_reached()) return Finish(BatchOutcome::Kind::kStopped, std::move(batch));
     absl::Status status = EnsureSession();
-    if (status.ok()) status = RunSubBatch(batch);
+    bool stop = false;
+    in_work_ = false;
+    if (status.ok()) status = skip_.has_value() ? SkipRow(batch, stop) : RunSubBatch(batch);
     if (!status.ok()) {
+      failed_bound_ = bound_;
       // What is not known to be whole is not trusted any further: the session goes, and with it the bound looked up ahead.
       if (SqlStateOf(status).empty()) Close();
       bound_.clear();
       BatchOutcome outcome = Finish(BatchOutcome::Kind::kFailed, std::move(batch));
       outcome.failed_sub_batch_size = size_in_use_;
+      outcome.in_work = in_work_;
       outcome.error = std::move(status);
       if (outcome.job.has_value()) outcome.job->sqlstate = SqlStateOf(outcome.error);
       return outcome;
     }
-    if (batch.covered >= controls_.batch_size()) break;
+    if (stop || batch.covered >= controls_.batch_size()) break;
   }
   return Finish(range_.done() ? BatchOutcome::Kind::kLaneDone : BatchOutcome::Kind::kBatchDone, std::move(batch));
 }
@@ -72,6 +76,7 @@ std::int32_t LaneRunner::NextSize(std::int64_t covered) const {
   if (options_.lane.pass > 1 && options_.adaptive) size = std::max(size, std::min(batch, kVerifySubBatchMin));
   if (options_.lane.pass <= 1 || !options_.adaptive) size = std::min(size, controls_.sub_batch_ceiling());
   if (failure_cap_ > 0) size = std::min(size, failure_cap_);
+  if (suspects_ > 0) size = std::min(size, std::max(1, suspects_ / 2));
   const std::int64_t left = covered < batch ? batch - covered : batch;
   return static_cast<std::int32_t>(std::max<std::int64_t>(1, std::min<std::int64_t>(size, left)));
 }
@@ -100,30 +105,81 @@ absl::Status LaneRunner::RunSubBatch(Batch& batch) {
   request.lane_upper = range_.upper;
   const std::int32_t next_size = NextSize(batch.covered + size_in_use_);
   request.next_size = bound_ == range_.upper ? 0 : next_size;
-  request.check_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_;
+  // A few rows picked out by a failure may rightly be left as they are.
+  request.check_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_ && suspects_ == 0 && failure_cap_ == 0;
+  in_work_ = true;
   MD_ASSIGN_OR_RETURN(const SubBatchResult result, session->RunSubBatch(request));
+  in_work_ = false;
   const absl::Duration took = clock_.Now() - begun;
 
   range_.cursor = std::move(request.new_cursor);
-  range_.rows += result.affected;
-  range_.sub_batches += 1;
   bound_ = result.next_bound;
   bound_size_ = next_size;
   if (request.check_where && result.matched > 0) saw_rows_ = true;
-  batch.covered += size_in_use_;
-  batch.job.rows += result.affected;
-  batch.job.sub_batches += 1;
-  batch.job.sub_batch_size = std::max(batch.job.sub_batch_size, size_in_use_);
-  batch.job.working += took;
-  if (batch.job.sub_batches == 1) batch.job.started_at = result.at - took;
-  batch.job.finished_at = result.at;
+  Count(batch, result.affected, result.at, took);
   controls_.AddRows(result.affected);
+  const bool isolating = suspects_ > 0;
+  // It is not among these.
+  suspects_ = std::max(0, suspects_ - size_in_use_);
   // A remnant of a batch says nothing about a full one, and neither does what a failure made small.
   if (size_in_use_ >= servo_.size()) servo_.Record({.rows = size_in_use_, .execution = took});
   if (failure_cap_ > 0) failure_cap_ = failure_cap_ * 2 >= servo_.size() ? 0 : failure_cap_ * 2;
   Publish(result, took);
+  if (isolating) {
+    absl::MutexLock lock(&mutex_);
+    ++view_.isolating;
+  }
   options_.on_sub_batch(result.affected, took);
   return absl::OkStatus();
+}
+
+absl::Status LaneRunner::SkipRow(Batch& batch, bool& stop) {
+  std::shared_ptr<LaneSession> session;
+  {
+    absl::MutexLock lock(&mutex_);
+    session = session_;
+  }
+  size_in_use_ = 1;
+  const absl::Time begun = clock_.Now();
+  MD_ASSIGN_OR_RETURN(bound_, session->FindBound(range_, 1));
+  bound_size_ = 1;
+  const Skip skip = *std::exchange(skip_, std::nullopt);
+  // Another row came in before it, or it is gone: then there is nothing to leave out yet, and the next sub-batch is of one row again.
+  if (bound_ != skip.row) {
+    suspects_ = std::max(suspects_, 1);
+    return absl::OkStatus();
+  }
+  if (!controls_.may_begin()) return absl::OkStatus();
+  SkipRequest request;
+  request.old_cursor = range_.cursor;
+  request.new_cursor = bound_;
+  request.sqlstate = skip.sqlstate;
+  request.message = skip.message;
+  MD_ASSIGN_OR_RETURN(const SkipResult result, session->SkipRow(request));
+  const absl::Duration took = clock_.Now() - begun;
+  range_.cursor = std::move(request.new_cursor);
+  bound_.clear();
+  suspects_ = 0;
+  Count(batch, /*affected=*/0, result.at, took);
+  SubBatchResult nothing;
+  Publish(nothing, took);
+  absl::MutexLock lock(&mutex_);
+  view_.failed += result.recorded;
+  ++view_.isolating;
+  stop = skip.then_stop;
+  return absl::OkStatus();
+}
+
+void LaneRunner::Count(Batch& batch, std::int64_t affected, absl::Time at, absl::Duration took) {
+  range_.rows += affected;
+  range_.sub_batches += 1;
+  batch.covered += size_in_use_;
+  batch.job.rows += affected;
+  batch.job.sub_batches += 1;
+  batch.job.sub_batch_size = std::max(batch.job.sub_batch_size, size_in_use_);
+  batch.job.working += took;
+  if (batch.job.sub_batches == 1) batch.job.started_at = at - took;
+  batch.job.finished_at = at;
 }
 
 void LaneRunner::Publish(const SubBatchResult& result, absl::Duration took) {
@@ -150,6 +206,12 @@ BatchOutcome LaneRunner::Finish(BatchOutcome::Kind kind, Batch batch) {
 }
 
 void LaneRunner::ShrinkTo(std::int32_t sub_batch_size) { failure_cap_ = std::max(1, sub_batch_size); }
+
+void LaneRunner::Isolate(std::int32_t failed_size) { suspects_ = std::max(1, failed_size); }
+
+void LaneRunner::SkipFailedRow(std::string sqlstate, std::string message, bool then_stop) {
+  skip_ = Skip{failed_bound_, std::move(sqlstate), std::move(message), then_stop};
+}
 
 void LaneRunner::Close() {
   std::shared_ptr<LaneSession> dropped;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -75,6 +76,7 @@ struct BatchOutcome {
   Kind kind = Kind::kStopped;
   absl::Status error;                    // kFailed
   std::int32_t failed_sub_batch_size = 0;  // kFailed
+  bool in_work = false;                    // kFailed: in the sub-batch itself, not in what comes before or after it
   std::int64_t rows = 0;                 // affected
   std::optional<JobRecord> job;          // when any sub-batch committed
 };
@@ -84,7 +86,9 @@ struct LaneView {
   LaneRange range;
   std::int64_t affected = 0;  // in this pass, by this process
   std::int64_t unchanged = 0;
+  std::int64_t failed = 0;  // rows left out
   std::int64_t sub_batches = 0;
+  std::int64_t isolating = 0;  // of these, those that only served to find a row at fault, or to leave it out
   std::int32_t sub_batch_size = 0;
   std::int32_t backend_pid = 0;
   absl::Duration working;
@@ -112,6 +116,10 @@ class LaneRunner {
 
   // Before the next attempt at what failed: not larger than this. Grows back as sub-batches succeed.
   void ShrinkTo(std::int32_t sub_batch_size);
+  // After a sub-batch of several rows failed for one of them: looks for it by halves. Ends when the row is found, or gone.
+  void Isolate(std::int32_t failed_size);
+  // After a sub-batch of one row failed: leaves that row out, if it still is the next one. `then_stop`: the batch ends there.
+  void SkipFailedRow(std::string sqlstate, std::string message, bool then_stop);
   // Drops the connection.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
   LaneView View() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -128,6 +136,10 @@ class LaneRunner {
   // Size of the next sub-batch, from servo, ceiling and what is left of the batch.
   std::int32_t NextSize(std::int64_t covered) const;
   absl::Status RunSubBatch(Batch& batch);
+  // `stop`: whether the batch is to end after it.
+  absl::Status SkipRow(Batch& batch, bool& stop);
+  // What a committed transaction means to the batch.
+  void Count(Batch& batch, std::int64_t affected, absl::Time at, absl::Duration took);
   void Publish(const SubBatchResult& result, absl::Duration took) ABSL_LOCKS_EXCLUDED(mutex_);
   BatchOutcome Finish(BatchOutcome::Kind kind, Batch batch);
 
@@ -141,6 +153,17 @@ class LaneRunner {
   Key bound_;                   // looked up ahead for bound_size_ rows; empty: none
   std::int32_t bound_size_ = 0;
   std::int32_t size_in_use_ = 0;
+  // One of so many rows after the cursor cannot be done; 0: nothing is being looked for.
+  std::int32_t suspects_ = 0;
+  struct Skip {
+    Key row;  // the bound of the sub-batch that failed
+    std::string sqlstate;
+    std::string message;
+    bool then_stop = false;
+  };
+  std::optional<Skip> skip_;
+  Key failed_bound_;              // of the sub-batch that failed last
+  bool in_work_ = false;
   std::int32_t failure_cap_ = 0;  // after a failure: not more rows than this; doubles with each success; 0: none
 
   mutable absl::Mutex mutex_;

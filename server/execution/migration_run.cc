@@ -14,10 +14,23 @@ namespace {
 constexpr std::size_t kJobsWaitingMax = 10000;
 // How often the table and its columns are compared with what they were.
 constexpr absl::Duration kSchemaCheckInterval = absl::Seconds(1);
+constexpr absl::Duration kFractionLookInterval = absl::Seconds(3);
 constexpr std::int32_t kFirstSubBatchSize = 100;
 // Between two attempts at a cleanup: doubling.
 constexpr absl::Duration kCleanupRetryFirst = absl::Seconds(1);
 constexpr absl::Duration kCleanupRetryLongest = absl::Minutes(1);
+
+// The orderly stop waits for what is under way.
+constexpr absl::Duration kBlockerLookMax = absl::Seconds(1);
+
+// A function or trigger may put what it likes into its error. That text is for whoever may see the rows: migrationctl failures.
+std::string PublicMessage(const std::string& sqlstate, const std::string& message) {
+  const std::string sqlclass = sqlstate.substr(0, 2);
+  if (sqlclass != "P0" && sqlclass != "38" && sqlclass != "39") return message;
+  return "raised by a function or trigger; its text is shown by migrationctl failures, since it may hold row values";
+}
+
+std::string BlockedReason(const std::string& blocker) { return absl::StrCat("waits for a lock that ", blocker, " holds"); }
 
 absl::Duration DurationOf(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
@@ -43,14 +56,18 @@ MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trust
 MigrationRun::~MigrationRun() = default;
 
 StepContext MigrationRun::ContextOn(Target& target) const {
-  return {.store = services_.store,
-          .target = target,
-          .controls = const_cast<RunControls&>(controls_),
-          .id = stored_.migration.id,
-          .lease = lease_,
-          .control_id = services_.control_id,
-          .actor = services_.actor,
-          .target_search_path = services_.target_search_path};
+  StepContext context{.store = services_.store,
+                      .target = target,
+                      .controls = const_cast<RunControls&>(controls_),
+                      .id = stored_.migration.id,
+                      .lease = lease_,
+                      .control_id = services_.control_id,
+                      .actor = services_.actor,
+                      .target_search_path = services_.target_search_path};
+  const auto& definition = *stored_.definition;
+  if (definition.has_lock_timeout()) context.lock_timeout = DurationOf(definition.lock_timeout());
+  if (definition.has_statement_timeout()) context.statement_timeout = DurationOf(definition.statement_timeout());
+  return context;
 }
 
 StepContext MigrationRun::LongStepContext() {
@@ -246,9 +263,11 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
   counters_.rows_done = checkpoint.rows_total;
   base_sub_batches_ = checkpoint.sub_batches_total;
   base_unchanged_ = checkpoint.unchanged_rows;
+  base_failed_ = checkpoint.failed_rows;
   pass_affected_base_ = checkpoint.pass_affected;
   controls_.SetRowsDone(checkpoint.rows_total);
   ApplySizes();
+  for (const LaneSlot& slot : lanes_) isolating_before_ += slot.runner->View().isolating;
   lanes_.clear();
   for (const LaneRange& range : checkpoint.lanes) {
     const auto& definition = *stored_.definition;
@@ -306,12 +325,14 @@ void MigrationRun::ApplySizes() {
 void MigrationRun::DispatchLanes() {
   const absl::Time now = services_.clock.Now();
   if (!schema_check_busy_ && now >= schema_check_due_) StartSchemaCheck();
+  if (!fraction_look_busy_ && now >= fraction_look_due_) StartFractionLook();
   // Told to stop, or the scheduler is about to pause it.
   if (!controls_.may_begin() || controls_.limit_reached()) return;
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     LaneSlot& slot = lanes_[i];
     if (slot.busy || slot.done || now < slot.due) continue;
     slot.busy = true;
+    if (slot.hold.kind == HoldKind::kBlocked) LookForBlocker(slot);
     LaneRunner* runner = slot.runner.get();
     struct Timed {
       BatchOutcome outcome;
@@ -330,14 +351,44 @@ void MigrationRun::DispatchLanes() {
   }
 }
 
+void MigrationRun::LookForBlocker(const LaneSlot& slot) {
+  const LaneView view = slot.runner->View();
+  const std::int32_t lane = view.range.lane;
+  if (view.backend_pid == 0 || !looking_for_blockers_.insert(lane).second) return;
+  Submit<absl::StatusOr<std::string>>(
+      services_.steps,
+      [context = Context(), pid = view.backend_pid] {
+        return context.target.FindBlocker(pid, std::min(context.lock_timeout, kBlockerLookMax));
+      },
+      [this, lane](absl::StatusOr<std::string> blocker) {
+        looking_for_blockers_.erase(lane);
+        // Not known is not worth a word: the lock is what holds the lane. Who was seen before may hold nothing any more.
+        if (!blocker.ok() || blocker->empty()) {
+          blockers_.erase(lane);
+          return;
+        }
+        blockers_[lane] = *blocker;
+        for (LaneSlot& one : lanes_) {
+          if (one.runner->View().range.lane == lane && one.hold.kind == HoldKind::kBlocked) one.hold.reason = BlockedReason(*blocker);
+        }
+      });
+}
+
 void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, absl::Duration took) {
   LaneSlot& slot = lanes_[index];
   slot.busy = false;
+  slot.skipping = false;
+  const auto halt_after_skip = std::exchange(slot.halt_after_skip, std::nullopt);
+  if (halt_after_skip.has_value() && outcome.kind != BatchOutcome::Kind::kFailed && outcome.job.has_value()) {
+    controls_.Interrupt();
+    halt_ = {halt_after_skip->first, halt_after_skip->second};
+  }
   if (outcome.job.has_value()) {
     // Attempts come back with a committed sub-batch.
     slot.attempts = 0;
     slot.consecutive = 0;
     slot.hold = Hold{};
+    blockers_.erase(outcome.job->lane);
     step_attempts_ = 0;
     step_consecutive_ = 0;
     lane_failures_.erase(outcome.job->lane);
@@ -381,12 +432,25 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   const auto& retry = stored_.definition->retry();
   FailureContext context;
   context.failure = IsCommitUnknown(outcome.error) ? FailureClass::kBackOff : ClassifyFailure(sqlstate);
+  // Only the work can fail for a row of its own; what makes the session, looks up a bound or records a row would fail again and again.
+  if (!outcome.in_work && context.failure == FailureClass::kBadRows) context.failure = FailureClass::kAttempt;
   target_away_ = context.failure == FailureClass::kBackOff;
   context.sqlstate = sqlstate;
-  context.message = std::string(outcome.error.message());
+  context.message = PublicMessage(sqlstate, std::string(outcome.error.message()));
   context.sub_batch_size = outcome.failed_sub_batch_size;
   context.attempts = slot.attempts;
-  context.consecutive = ++slot.consecutive;
+  // Looking for a row at fault is no reason for a back-off.
+  if (context.failure != FailureClass::kBadRows) ++slot.consecutive;
+  context.consecutive = slot.consecutive;
+  const ProgressCounters counters = Counters();
+  context.failed_rows = counters.failed_ranges;
+  context.sub_batches = counters.sub_batches_done - isolating_before_;
+  for (const LaneSlot& other : lanes_) {
+    context.sub_batches -= other.runner->View().isolating;
+    if (&other != &slot && other.skipping) ++context.failed_rows;
+  }
+  context.max_failed_rows = retry.max_failed_ranges();
+  context.max_failed_ratio = retry.max_failed_ratio();
   if (retry.has_backoff()) context.backoff = DurationOf(retry.backoff());
   if (retry.has_max_backoff()) context.max_backoff = DurationOf(retry.max_backoff());
   if (retry.max_attempts() > 0) context.max_attempts = retry.max_attempts();
@@ -398,7 +462,9 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   if (context.failure == FailureClass::kFenced) services_.metrics.Fenced(stored_.migration.target);
   services_.metrics.SubBatchFailed(stored_.migration.target, IsCommitUnknown(outcome.error) ? std::string("COMMIT_UNKNOWN")
                                                                                            : std::string(FailureClassName(context.failure)));
-  Log(LogLevel::kWarning, "sub_batch_failed",
+  // Which row it is takes several failures to find out; they are one to the reader.
+  Log(decision.action == FailureAction::kIsolate ? LogLevel::kDebug : LogLevel::kWarning,
+      decision.action == FailureAction::kSkip ? "row_failed" : "sub_batch_failed",
       {{"migration", stored_.migration.name}, {"target", stored_.migration.target}, {"sqlstate", sqlstate},
        {"message", context.message}, {"delay", absl::FormatDuration(decision.delay)}, {"halt", decision.halt_code}});
   switch (decision.action) {
@@ -407,6 +473,19 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
       slot.due = services_.clock.Now() + decision.delay;
       slot.hold.kind = decision.hold;
       slot.hold.reason = decision.message;
+      if (const auto blocker = blockers_.find(slot.runner->View().range.lane); decision.hold == HoldKind::kBlocked && blocker != blockers_.end()) {
+        slot.hold.reason = BlockedReason(blocker->second);
+      }
+      return;
+    case FailureAction::kIsolate:
+      slot.runner->Isolate(outcome.failed_sub_batch_size);
+      slot.due = services_.clock.Now();
+      return;
+    case FailureAction::kSkip:
+      slot.runner->SkipFailedRow(sqlstate, std::string(outcome.error.message()), !decision.halt_code.empty());
+      slot.skipping = true;
+      if (!decision.halt_code.empty()) slot.halt_after_skip = {decision.halt_code, decision.message};
+      slot.due = services_.clock.Now();
       return;
     case FailureAction::kReopen:
       slot.hold.kind = decision.delay > absl::ZeroDuration() ? HoldKind::kBackoff : HoldKind::kNone;
@@ -434,11 +513,32 @@ void MigrationRun::DropLanes() {
   counters_ = Counters();
   working_base_ = counters_.working;
   for (const LaneSlot& slot : lanes_) {
+    isolating_before_ += slot.runner->View().isolating;
     const LaneFailures failures{slot.attempts, slot.consecutive, slot.runner->failure_cap()};
     if (failures.consecutive > 0) lane_failures_[slot.runner->View().range.lane] = failures;
   }
   lanes_.clear();
   claim_.reset();
+}
+
+void MigrationRun::StartFractionLook() {
+  fraction_look_busy_ = true;
+  std::vector<LaneRange> ranges;
+  for (const LaneSlot& slot : lanes_) ranges.push_back(slot.runner->View().range);
+  Submit<absl::StatusOr<std::vector<std::optional<double>>>>(
+      services_.steps, [context = Context(), ranges, plan = plan_] { return context.target.KeyFractions(*plan, ranges); },
+      [this, ranges](absl::StatusOr<std::vector<std::optional<double>>> fractions) {
+        fraction_look_busy_ = false;
+        fraction_look_due_ = services_.clock.Now() + kFractionLookInterval;
+        // Without an answer the position in the range has to do. The lanes may be others by now.
+        const bool answered = fractions.ok() && fractions->size() == lanes_.size();
+        for (std::size_t i = 0; i < lanes_.size(); ++i) {
+          lanes_[i].fraction.reset();
+          if (!answered) continue;
+          const LaneView view = lanes_[i].runner->View();
+          if (view.range.lower == ranges[i].lower && view.range.upper == ranges[i].upper) lanes_[i].fraction = (*fractions)[i];
+        }
+      });
 }
 
 void MigrationRun::StartSchemaCheck() {
@@ -466,6 +566,7 @@ void MigrationRun::StartEndPass() {
   pass.pass_affected = pass_affected_base_;
   for (const LaneSlot& slot : lanes_) pass.pass_affected += slot.runner->View().affected;
   pass.unchanged_rows = counters.unchanged_rows;
+  pass.failed_rows = counters.failed_ranges;
   const auto& definition = *stored_.definition;
   pass.on_unchanged = definition.has_copy_columns() ? definition.copy_columns().on_unchanged() : definition.sql_batch().on_unchanged();
   pass.earlier_passes = earlier_passes_;
@@ -510,7 +611,8 @@ void MigrationRun::StepFailed(const absl::Status& status) {
   const bool away = status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kDeadlineExceeded;
   context.failure = away ? FailureClass::kBackOff : ClassifyFailure(sqlstate.empty() ? "XX000" : sqlstate);
   target_away_ = context.failure == FailureClass::kBackOff;
-  // A step has no rows to make fewer of: a lock that is taken is waited for.
+  // A step has no rows to leave out, nor to make fewer of: a lock that is taken is waited for.
+  if (context.failure == FailureClass::kBadRows) context.failure = FailureClass::kAttempt;
   if (context.failure == FailureClass::kRetrySmaller) context.sub_batch_size = 1;
   context.sqlstate = sqlstate;
   context.message = std::string(status.message());
@@ -657,6 +759,7 @@ ProgressCounters MigrationRun::Counters() {
     now.rows_done = controls_.rows_done();
     now.sub_batches_done = base_sub_batches_;
     now.unchanged_rows = base_unchanged_;
+    now.failed_ranges = base_failed_;
   }
   now.working = working_base_;
   now.lanes.clear();
@@ -667,10 +770,13 @@ ProgressCounters MigrationRun::Counters() {
     const LaneView view = slot.runner->View();
     now.sub_batches_done += view.sub_batches;
     now.unchanged_rows += view.unchanged;
+    now.failed_ranges += view.failed;
     now.working += view.working;
     now.sub_batch_size = std::max(now.sub_batch_size, view.sub_batch_size);
     now.lanes.push_back({view.range.lane, view.range.cursor, view.range.upper, view.range.rows});
-    const auto part = IntegerKeyFraction(plan_->key_types, view.range.lower, view.range.cursor, view.range.upper);
+    const auto part = slot.fraction.has_value()
+                          ? slot.fraction
+                          : IntegerKeyFraction(plan_->key_types, view.range.lower, view.range.cursor, view.range.upper);
     known = known && (part.has_value() || slot.done);
     fraction += slot.done ? 1.0 : part.value_or(0);
   }

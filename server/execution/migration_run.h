@@ -12,8 +12,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -117,6 +119,10 @@ class MigrationRun {
     std::int32_t attempts = 0;
     std::int32_t consecutive = 0;
     Hold hold;
+    bool skipping = false;  // a row that failed is about to be recorded
+    // ... and then it is to be HALTED.
+    std::optional<std::pair<std::string, std::string>> halt_after_skip;
+    std::optional<double> fraction;  // of the lane's range, by the table's statistics, as last looked up
   };
   // What is known of a lane's failures; outlives the lane when everything is opened anew.
   struct LaneFailures {
@@ -143,7 +149,10 @@ class MigrationRun {
   void DispatchLanes();
   void LaneFinishedBatch(std::size_t index, BatchOutcome outcome, absl::Duration took);
   void LaneFailed(LaneSlot& slot, const BatchOutcome& outcome);
+  // While a lane tries again at a lock that was taken, finds out who holds it.
+  void LookForBlocker(const LaneSlot& slot);
   void StartSchemaCheck();
+  void StartFractionLook();
   void StartEndPass();
   void PassEnded(absl::StatusOr<PassEnd> end);
   void Halt(std::string code, std::string message);
@@ -188,6 +197,10 @@ class MigrationRun {
   absl::Time closing_due_ = absl::InfinitePast();  // an operator does not wait for the back-off of a failed step
   absl::Time schema_check_due_ = absl::InfinitePast();
   std::int32_t step_attempts_ = 0;
+  std::map<std::int32_t, std::string> blockers_;  // by lane, as last seen
+  std::set<std::int32_t> looking_for_blockers_;
+  bool fraction_look_busy_ = false;
+  absl::Time fraction_look_due_ = absl::InfinitePast();
   bool target_away_ = false;  // what the last failure was
   std::int32_t step_consecutive_ = 0;
   Hold step_hold_;
@@ -204,6 +217,8 @@ class MigrationRun {
   ProgressCounters counters_;  // as of the last checkpoint or pass; live lanes are added by Counters()
   std::int64_t base_sub_batches_ = 0;
   std::int64_t base_unchanged_ = 0;
+  std::int64_t base_failed_ = 0;
+  std::int64_t isolating_before_ = 0;  // of lanes that are not there any more
   std::int64_t pass_affected_base_ = 0;
   absl::Duration working_base_;
   RateMeter rate_{absl::Seconds(10)};

@@ -42,6 +42,29 @@ FailureDecision RetrySmaller(const FailureContext& context) {
   return decision;
 }
 
+// Some row is at fault: which one is found by halves, at once and without using attempts; it is left out while the budget lasts.
+FailureDecision LeaveOutBadRow(const FailureContext& context) {
+  FailureDecision decision = RetryAfter(context, absl::ZeroDuration(), HoldKind::kNone);
+  decision.action = FailureAction::kIsolate;
+  if (context.sub_batch_size > 1) return decision;
+  // Recorded in any case: who reads why it was halted wants to know which row it was.
+  decision.action = FailureAction::kSkip;
+  const std::int64_t failed = context.failed_rows + 1;
+  const std::string last = absl::StrCat("; the last one with ", context.sqlstate, ": ", context.message,
+                                        ". Their keys: migrationctl failures. Repair them or the statement, then Retry.");
+  // One that failed is a sub-batch that failed, and not one that was committed.
+  const std::int64_t sub_batches = context.sub_batches + failed;
+  if (failed > context.max_failed_rows) {
+    decision.halt_code = kHaltErrorBudget;
+    decision.message = absl::StrCat(failed, " rows failed, more than max_failed_ranges (", context.max_failed_rows, ") allows", last);
+  } else if (sub_batches >= kRatioCountsFrom && static_cast<double>(failed) > context.max_failed_ratio * static_cast<double>(sub_batches)) {
+    decision.halt_code = kHaltErrorBudget;
+    decision.message = absl::StrCat(failed, " rows failed in ", sub_batches, " sub-batches, more than max_failed_ratio (",
+                                    context.max_failed_ratio, ") allows", last);
+  }
+  return decision;
+}
+
 FailureDecision UseAttempt(const FailureContext& context) {
   FailureDecision decision =
       RetryAfter(context, BackOff(context.backoff, context.max_backoff, context.attempts + 1, context.jitter), HoldKind::kBackoff);
@@ -92,14 +115,29 @@ FailureDecision DecideFailure(const FailureContext& context) {
     case FailureClass::kWhereNotSatisfied: return HaltWith(context, kHaltWhereNotSatisfied, context.message);
     case FailureClass::kHalt:
       return HaltWith(context, kHaltStatementRefused, absl::StrCat("The target refused the statement with ", context.sqlstate, ": ", context.message));
-    case FailureClass::kBadRows:
+    case FailureClass::kBadRows: return LeaveOutBadRow(context);
     case FailureClass::kAttempt: return UseAttempt(context);
   }
   return UseAttempt(context);
 }
 
+namespace {
+
+PassDecision HaltForFailedRows(const PassContext& context) {
+  PassDecision decision;
+  decision.action = PassAction::kHalt;
+  decision.halt_code = kHaltFailedRanges;
+  decision.message = absl::StrCat(context.failed_rows, context.failed_rows == 1 ? " row" : " rows",
+                                  " failed; all others are done. Their keys, with the errors: migrationctl failures. Repair them, then Retry, "
+                                  "which does just those.");
+  return decision;
+}
+
+}  // namespace
+
 PassDecision DecideAfterPass(const PassContext& context) {
   PassDecision decision;
+  if (!context.has_where && context.failed_rows > 0) return HaltForFailedRows(context);
   if (!context.has_where) return decision;
   if (context.pass <= 1) {
     decision.action = PassAction::kNextPass;
@@ -123,6 +161,7 @@ PassDecision DecideAfterPass(const PassContext& context) {
     decision.action = PassAction::kNextPass;
     return decision;
   }
+  if (context.failed_rows > 0) return HaltForFailedRows(context);
   if (context.unchanged_rows > 0 && context.on_unchanged != migrationcontrol::v1::ON_UNCHANGED_ACCEPT) {
     decision.action = PassAction::kHalt;
     decision.halt_code = kHaltRowsLeft;

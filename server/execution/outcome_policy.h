@@ -24,10 +24,18 @@ struct FailureContext {
   absl::Duration max_backoff = absl::Minutes(5);
   std::int32_t max_attempts = 3;
   double jitter = 0.5;  // 0 to 1, drawn by the caller
+  // The error budget, and what it is counted by: rows that failed, without this one, and sub-batches committed so far, without those that
+  // only served to find a row at fault or to leave it out.
+  std::int64_t failed_rows = 0;
+  std::int64_t sub_batches = 0;
+  std::int32_t max_failed_rows = 100;
+  double max_failed_ratio = 0.1;
 };
 
 enum class FailureAction {
   kRetry,      // the same range again, after `delay`, with `sub_batch_size`, under `hold`
+  kIsolate,    // at once, in halves, until the row at fault is alone
+  kSkip,       // record the one row, and go on after it; with a halt_code: record it, and halt
   kReopen,     // fenced or unknown: take the owner row again before anything else
   kHalt,       // `halt_code` and `message`
 };
@@ -42,8 +50,11 @@ struct FailureDecision {
   std::string message;
 };
 
-// Design 6, except that ranges with bad rows are not bisected: they use attempts. Deterministic in its argument.
+// Design 6. Deterministic in its argument.
 FailureDecision DecideFailure(const FailureContext& context);
+
+// The ratio of the error budget counts from so many sub-batches on, those that failed for a row among them.
+inline constexpr std::int64_t kRatioCountsFrom = 20;
 
 // Doubles from `first` up to `longest`, spread by jitter to between half and the whole. `consecutive` counts from 1.
 absl::Duration BackOff(absl::Duration first, absl::Duration longest, std::int32_t consecutive, double jitter);
@@ -53,6 +64,7 @@ struct PassContext {
   std::int32_t pass = 1;
   std::int64_t pass_affected = 0;   // rows affected in the pass that ended
   std::int64_t unchanged_rows = 0;  // recorded so far
+  std::int64_t failed_rows = 0;     // likewise
   migrationcontrol::v1::OnUnchanged on_unchanged = migrationcontrol::v1::ON_UNCHANGED_HALT;
   // Rows affected by each VERIFY pass of this run before, oldest first.
   std::vector<std::int64_t> earlier_passes;
@@ -67,7 +79,8 @@ struct PassDecision {
   std::string message;
 };
 
-// After the last lane of a pass. EXECUTE without `where` is the end; with `where`, VERIFY passes follow until one finds nothing.
+// After the last lane of a pass. EXECUTE without `where` is the end; with `where`, VERIFY passes follow until one finds nothing. Then
+// rows that failed, and rows left as they are, keep it from being COMPLETED.
 PassDecision DecideAfterPass(const PassContext& context);
 
 // VERIFY passes that may fail to shrink before the migration is HALTED with VERIFY_INFLOW.

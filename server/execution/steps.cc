@@ -20,6 +20,10 @@ constexpr absl::Duration kSkipRecheck = absl::Seconds(30);
 constexpr absl::Duration kPreflightRecheck = absl::Seconds(10);
 constexpr absl::Duration kPrepareLockTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kRevokeWait = absl::Seconds(5);
+// Rows that failed, read at once.
+constexpr int kFailuresAPage = 100;
+// At one of them, when it cannot be locked.
+constexpr int kRowTries = 3;
 // Names of steps on the target.
 constexpr char kPreparePrefix[] = "prepare/";
 constexpr char kCleanupPrefix[] = "cleanup/";
@@ -128,7 +132,7 @@ class Opening {
   OpenOutcome Run() {
     on_phase_(Phase::kPrepare);
     for (auto step : {&Opening::Identify, &Opening::Plan, &Opening::Preflight, &Opening::Begin, &Opening::TakeFence,
-                      &Opening::CompareTable, &Opening::Prepare, &Opening::PlanPass}) {
+                      &Opening::CompareTable, &Opening::Prepare, &Opening::RetryFailedRows, &Opening::PlanPass}) {
       // The claim may have been lost, or the operator may have paused or frozen, between any two steps.
       if (!context_.controls.may_begin()) return OpenOutcome{};
       if (MaybeOutcome outcome = (this->*step)(); outcome.has_value()) return *std::move(outcome);
@@ -355,8 +359,8 @@ class Opening {
       VerbEffect effect;
       effect.after = current.migration;
       effect.after.fence = FenceState::kCreated;
-      // Looking again needs a new pass, which comes last: until then it is to be asked for again.
-      effect.after.restart_from = LooksAgain(restart_from_) ? RestartFrom::kRecheck : RestartFrom::kContinue;
+      // Done again is what failed, and what needs a new pass, only after this: until then it is to be asked for again.
+      effect.after.restart_from = Rechecks(restart_from_) ? RestartFrom::kRecheck : RestartFrom::kContinue;
       effect.changed = current.migration.fence != effect.after.fence || current.migration.restart_from != effect.after.restart_from;
       effect.event_kind = "OWNER";
       effect.event_to = absl::StrCat("epoch ", checkpoint_.claim.epoch);
@@ -384,6 +388,45 @@ class Opening {
     return std::nullopt;
   }
 
+  static FailureClass FailureOf(const absl::StatusOr<std::int64_t>& done) { return ClassifyFailure(SqlStateOf(done.status())); }
+
+  // Each in a transaction of its own, so that what dies half-way has done whole rows. What fails again stays recorded.
+  MaybeOutcome RetryFailedRows() {
+    if (!Rechecks(restart_from_) || checkpoint_.failed_rows == 0) return std::nullopt;
+    RowRetry retry;
+    retry.claim = checkpoint_.claim;
+    retry.plan = &planned_.plan;
+    retry.lock_timeout = context_.lock_timeout;
+    retry.statement_timeout = context_.statement_timeout;
+    std::int64_t failed = 0;
+    while (true) {
+      const Key after = retry.key;
+      const auto page = context_.target.ListFailures(stored_.migration.name, after, kFailuresAPage);
+      if (!page.ok()) return TargetFailure(page.status());
+      for (const RowFailure& failure : *page) {
+        retry.key = failure.key;
+        if (failure.unchanged) continue;
+        if (!context_.controls.may_begin()) return OpenOutcome{};
+        auto done = context_.target.RetryRow(retry);
+        // A lock that is taken, now and then, is not worth another Retry by a person; one that stays is.
+        for (int i = 1; i < kRowTries && FailureOf(done) == FailureClass::kRetrySmaller && context_.controls.may_begin(); ++i) {
+          done = context_.target.RetryRow(retry);
+        }
+        if (done.ok()) {
+          checkpoint_.rows_total += *done;
+          checkpoint_.pass_affected += *done;
+        } else if (FailureOf(done) == FailureClass::kBadRows || FailureOf(done) == FailureClass::kRetrySmaller) {
+          ++failed;
+        } else {
+          return TargetFailure(done.status());
+        }
+      }
+      if (page->size() < static_cast<std::size_t>(kFailuresAPage)) break;
+    }
+    checkpoint_.failed_rows = failed;
+    return std::nullopt;
+  }
+
   MaybeOutcome PlanPass() {
     on_phase_(checkpoint_.pass <= 1 ? Phase::kExecute : Phase::kVerify);
     const bool look_again = LooksAgain(restart_from_);
@@ -397,7 +440,7 @@ class Opening {
       checkpoint_ = *std::move(begun);
       on_phase_(checkpoint_.pass <= 1 ? Phase::kExecute : Phase::kVerify);
     }
-    if (!look_again) return std::nullopt;
+    if (!Rechecks(restart_from_)) return std::nullopt;
     auto consumed = context_.store.Mutate(context_.id, Guarded(context_, "Recheck"), [&](const StoredMigration& current, absl::Time)
                                               -> absl::StatusOr<VerbEffect> {
       MD_RETURN_IF_ERROR(SameWish(current.migration, RestartFrom::kRecheck));
@@ -405,7 +448,7 @@ class Opening {
       effect.after = current.migration;
       effect.after.restart_from = RestartFrom::kContinue;
       effect.event_kind = "OWNER";
-      effect.event_reason = "all rows are looked at again";
+      effect.event_reason = look_again ? "all rows are looked at again" : "the rows that had failed were tried again";
       return effect;
     });
     if (!consumed.ok()) return StoreFailure(consumed.status());
@@ -420,11 +463,12 @@ class Opening {
     return same ? absl::OkStatus() : absl::AbortedError("The migration is not to run any more, or not like this.");
   }
 
-  // Whether rows that were looked at are to be looked at again. Without `where` there is nothing to tell them by.
-  bool LooksAgain(RestartFrom from) const {
-    return planned_.plan.has_where &&
-           (from == RestartFrom::kRecheck || from == RestartFrom::kNewSchema || from == RestartFrom::kAdopt);
+  // Whether what was given up is to be done again.
+  static bool Rechecks(RestartFrom from) {
+    return from == RestartFrom::kRecheck || from == RestartFrom::kNewSchema || from == RestartFrom::kAdopt;
   }
+  // Whether rows that were looked at are to be looked at again. Without `where` there is nothing to tell them by.
+  bool LooksAgain(RestartFrom from) const { return planned_.plan.has_where && Rechecks(from); }
 
   // Opening is often begun since the outcome of a commit is not known: it must not come after HALTED was read.
   MaybeOutcome Halted(const std::string& code, const std::string& message) {

@@ -30,6 +30,9 @@ struct StepContext {
   Lease lease;
   std::string control_id;
   std::string actor;  // of events: the process
+  // Of a row that is tried again: as in sub-batches.
+  absl::Duration lock_timeout = absl::Milliseconds(500);
+  absl::Duration statement_timeout = absl::Seconds(5);
   // The target's search_path for unqualified names, below the table's own schema.
   std::vector<std::string> target_search_path = {"public"};
 };

@@ -23,6 +23,7 @@ constexpr Entry kEntries[] = {
     {"Watch", Role::kViewer},
     {"ListJobs", Role::kViewer},
     {"ListEvents", Role::kViewer},
+    {"ListFailures", Role::kViewer},
     {"Validate", Role::kViewer},
     {"Enqueue", Role::kOperator},
     {"Start", Role::kOperator},

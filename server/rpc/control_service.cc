@@ -171,6 +171,8 @@ MigrationControlService::Reactor* MigrationControlService::List(Context* context
       bytes += response->migrations(static_cast<int>(shown)).ByteSizeLong();
     }
     if (shown < entries.size()) response->set_next_page_token(query.NextToken(*entries[shown - 1]));
+    if (const auto as_of = ToTimestamp(times.as_of); as_of.has_value()) *response->mutable_as_of() = *as_of;
+    if (!snapshot->store_reachable) response->set_stale_reason(snapshot->store_error);
     for (const FreezeRecord& freeze : snapshot->freezes) *response->add_freezes() = ToProto(freeze);
     for (const CatalogIssue& issue : snapshot->catalog_issues) {
       v1::CatalogProblem& problem = *response->add_catalog_problems();
@@ -247,6 +249,30 @@ MigrationControlService::Reactor* MigrationControlService::ListJobs(Context* con
     MD_ASSIGN_OR_RETURN(const JobPage page, parts_.controller.ListJobs(migration, before, page_size));
     for (const JobRecord& job : page.jobs) *response->add_jobs() = ToProto(job);
     response->set_next_page_token(TokenAt(query, page.next_before));
+    return absl::OkStatus();
+  });
+}
+
+MigrationControlService::Reactor* MigrationControlService::ListFailures(Context* context, const v1::ListFailuresRequest* request,
+                                                                        v1::ListFailuresResponse* response) {
+  const auto call = Admit(*context, "ListFailures", request->migration());
+  if (!call.ok()) return Answer(context, call.status(), request->migration());
+  return Defer(parts_.executor, context, *call, [this, migration = call->migration, request, response]() -> absl::Status {
+    MD_RETURN_IF_ERROR(CheckText(*request));
+    MD_RETURN_IF_ERROR(CheckNamed(request->migration()));
+    MD_ASSIGN_OR_RETURN(const int page_size, PageSize(request->page_size()));
+    const std::string query = absl::StrCat("failures/", request->migration());
+    Key after;
+    if (!request->page_token().empty()) {
+      MD_ASSIGN_OR_RETURN(const std::string position, DecodePageToken(query, request->page_token()));
+      MD_ASSIGN_OR_RETURN(after, ParseKeyArray(position));
+    }
+    // One more than is shown tells whether there are more.
+    MD_ASSIGN_OR_RETURN(std::vector<RowFailure> failures, parts_.controller.ListFailures(migration, after, page_size + 1));
+    const bool more = failures.size() > static_cast<std::size_t>(page_size);
+    if (more) failures.resize(static_cast<std::size_t>(page_size));
+    for (const RowFailure& failure : failures) *response->add_failures() = ToProto(failure);
+    if (more) response->set_next_page_token(EncodePageToken(query, KeyArray(failures.back().key)));
     return absl::OkStatus();
   });
 }

@@ -52,6 +52,8 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
   // From the databases.
   Reactor* ListJobs(Context* context, const migrationcontrol::v1::ListJobsRequest* request,
                     migrationcontrol::v1::ListJobsResponse* response) override;
+  Reactor* ListFailures(Context* context, const migrationcontrol::v1::ListFailuresRequest* request,
+                        migrationcontrol::v1::ListFailuresResponse* response) override;
   Reactor* ListEvents(Context* context, const migrationcontrol::v1::ListEventsRequest* request,
                       migrationcontrol::v1::ListEventsResponse* response) override;
   Reactor* Validate(Context* context, const migrationcontrol::v1::ValidateRequest* request,

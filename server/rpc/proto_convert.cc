@@ -318,6 +318,17 @@ v1::Job ToProto(const JobRecord& job) {
   return out;
 }
 
+v1::RowFailure ToProto(const RowFailure& failure) {
+  v1::RowFailure out;
+  out.mutable_key()->Assign(failure.key.begin(), failure.key.end());
+  out.set_kind(failure.unchanged ? v1::RowFailure::KIND_UNCHANGED : v1::RowFailure::KIND_FAILED);
+  out.set_sqlstate(failure.sqlstate);
+  out.set_message(failure.message);
+  out.set_pass(failure.pass);
+  SetTime(failure.at, out, &v1::RowFailure::mutable_at);
+  return out;
+}
+
 v1::FreezeInfo ToProto(const FreezeRecord& freeze) {
   v1::FreezeInfo out;
   out.set_target(freeze.target);

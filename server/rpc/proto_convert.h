@@ -10,6 +10,7 @@
 #include "migrationcontrol/v1/migration.pb.h"
 #include "migrationcontrol/v1/migration_control.pb.h"
 #include "server/scheduler/board.h"
+#include "server/targets/target.h"
 #include "store/control_store.h"
 
 namespace migrationd {
@@ -32,6 +33,7 @@ absl::StatusOr<State> FromProto(migrationcontrol::v1::State state);
 migrationcontrol::v1::Migration ToProto(const StoredMigration& stored, const LiveWork& live, const ConvertTimes& times);
 migrationcontrol::v1::Event ToProto(const EventRecord& event);
 migrationcontrol::v1::Job ToProto(const JobRecord& job);
+migrationcontrol::v1::RowFailure ToProto(const RowFailure& failure);
 migrationcontrol::v1::FreezeInfo ToProto(const FreezeRecord& freeze);
 
 // Nothing for InfinitePast and InfiniteFuture.

@@ -55,6 +55,7 @@ struct Checkpoint {
   std::int64_t rows_total = 0;          // over all passes
   std::int64_t sub_batches_total = 0;
   std::int64_t unchanged_rows = 0;      // recorded with kind UNCHANGED
+  std::int64_t failed_rows = 0;         // recorded with kind FAILED
   std::int64_t pass_affected = 0;       // rows affected in the current pass
   std::optional<absl::Time> completed_at;
   bool frozen = false;
@@ -97,6 +98,38 @@ struct SubBatchResult {
   absl::Time at = absl::InfinitePast();  // target's clock_timestamp()
 };
 
+// A row that cannot be done: the range from `old_cursor` to `new_cursor` holds it alone, as far as was known.
+struct SkipRequest {
+  Key old_cursor;  // as in SubBatchRequest
+  Key new_cursor;
+  std::string sqlstate;  // what it failed with
+  std::string message;   // without row values
+};
+
+struct SkipResult {
+  std::int64_t recorded = 0;  // rows newly recorded as FAILED; 0 when the row is gone
+  absl::Time at = absl::InfinitePast();  // target's clock_timestamp()
+};
+
+// One row of migration_control.failed_range.
+struct RowFailure {
+  Key key;
+  bool unchanged = false;  // it did not fail, but still matched `where` after its turn in VERIFY
+  std::int32_t pass = 0;
+  std::string sqlstate;
+  std::string message;
+  absl::Time at = absl::InfinitePast();
+};
+
+// One row that failed, to be done again.
+struct RowRetry {
+  FenceClaim claim;
+  const MigrationPlan* plan = nullptr;  // outlives the call
+  Key key;
+  absl::Duration lock_timeout = absl::Milliseconds(500);
+  absl::Duration statement_timeout = absl::Seconds(5);
+};
+
 // One lane's connection. For one thread at a time; destroyed when the lane ends. Holds no transaction between calls.
 class LaneSession {
  public:
@@ -109,6 +142,10 @@ class LaneSession {
   // Work, check-and-set and look-up of the next bound: one transaction, one message. See Checkpoint protocol above.
   // MD001 ABORTED: fenced. MD002, MD003, MD004 as in failure.h. On any error nothing was committed, except IsCommitUnknown.
   virtual absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) = 0;
+
+  // Leaves a row out: records it (every row that is in the range by then) and moves the cursor past it, in one transaction with the same
+  // check-and-set. Errors of RunSubBatch.
+  virtual absl::StatusOr<SkipResult> SkipRow(const SkipRequest& request) = 0;
 
   virtual int backend_pid() const = 0;
 };
@@ -177,6 +214,10 @@ class Target {
   // Returns the ranges of the lanes: one with empty bounds for an empty table.
   virtual absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) = 0;
 
+  // How much of each range lies between its lower bound and its cursor, 0 to 1, by the statistics of the table; nullopt where they tell
+  // nothing. Cheap.
+  virtual absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan& plan, const std::vector<LaneRange>& ranges) = 0;
+
   // Begins a pass: replaces the lane rows by these. Fenced. Returns the checkpoint with new lanes.
   virtual absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                                const std::vector<LaneRange>& lanes) = 0;
@@ -190,6 +231,19 @@ class Target {
 
   // Forgets that steps were run, so that each runs again. Fenced.
   virtual absl::Status ForgetSteps(const FenceClaim& claim) = 0;
+
+  // Does one row that is recorded as FAILED: one fenced transaction takes the record away and runs the work for just that key, and counts
+  // what it affected. Rows affected; 0 when it is not recorded any more. When the work fails again, the record stays, with the new error,
+  // which is returned; likewise when it cannot be locked or takes too long (kRetrySmaller). MD003: frozen.
+  virtual absl::StatusOr<std::int64_t> RetryRow(const RowRetry& retry) = 0;
+
+  // Rows recorded as FAILED or UNCHANGED, in the order of their key's text, after `after` (empty: from the first); at most `limit`.
+  // Empty when there is no schema migration_control.
+  virtual absl::StatusOr<std::vector<RowFailure>> ListFailures(const std::string& migration, const Key& after, int limit) = 0;
+
+  // Who keeps the backend with that pid waiting for a lock: "pid 4711 (psql, idle in transaction for 12s)". Looks again and again for
+  // `patience`; empty: nobody seen. Names no statement and no row.
+  virtual absl::StatusOr<std::string> FindBlocker(int backend_pid, absl::Duration patience) = 0;
 
   // A writing, synchronous transaction on the owner row: after OK all sub-batches of this claim are durable. With `completed`, the
   // row says so from now on (is_completed). Fenced.

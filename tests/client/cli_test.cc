@@ -42,7 +42,7 @@ sql_batch:
   statement: UPDATE accounts SET plan = 'free' WHERE {{batch}}
 )";
 
-const char* const kCommands[] = {"list",   "status",         "jobs",       "events",    "show",    "watch",
+const char* const kCommands[] = {"list",   "status",         "jobs",       "failures",  "events",  "show",    "watch",
                                  "wait",   "enqueue",        "start",      "validate",  "pause",   "resume",
                                  "retry",  "set-batch-size", "accept",     "cancel",    "cleanup", "delete",
                                  "freeze", "unfreeze",       "completion", "target-sql"};

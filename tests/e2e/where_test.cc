@@ -110,5 +110,24 @@ TEST_F(WhereTest, RowsInsertedBehindTheCursorAreFoundByVerify) {
   EXPECT_EQ(target().Number("SELECT max(times) FROM fill WHERE id NOT BETWEEN 10 AND 19"), 1);
 }
 
+// Rows that others refer to cannot go: they are left out and named, and go when nothing refers to them any more.
+TEST_F(WhereTest, DeleteRowsLeavesWhatOthersReferToAndSaysWhich) {
+  MakeCounter(3000);
+  target().Run("CREATE TABLE child (counter_id bigint REFERENCES counter); INSERT INTO child VALUES (10), (2999); UPDATE counter SET n = 1 WHERE id % 2 = 0");
+  StartServer();
+  Define("drop_even", "delete_rows: {table: public.counter, where: 'counter.n = {{param.state}}'}\n"
+                      "parameters: [{name: state, type: integer, default: '1'}]\npace: {interval: 0s}\norder: INDEPENDENT\n");
+  ASSERT_TRUE(HaltsWith("drop_even", "FAILED_RANGES"));
+  EXPECT_EQ(Get("drop_even").failed_ranges(), 1);
+  EXPECT_EQ(Get("drop_even").last_error().sqlstate(), "23503");
+  EXPECT_EQ(target().Number("SELECT count(*) FROM counter"), 1501);
+  target().Run("DELETE FROM child");
+  ASSERT_THAT(Retry("drop_even"), IsOk());
+  ASSERT_TRUE(Reaches("drop_even", v1::STATE_COMPLETED));
+  EXPECT_EQ(target().Number("SELECT count(*) FROM counter"), 1500);
+  EXPECT_EQ(target().Number("SELECT count(*) FROM counter WHERE n = 1"), 0);
+  EXPECT_EQ(Get("drop_even").progress().rows_done(), 1500);
+}
+
 }  // namespace
 }  // namespace migrationd

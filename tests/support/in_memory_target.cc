@@ -74,6 +74,18 @@ class InMemorySession final : public LaneSession {
     return result;
   }
 
+  absl::StatusOr<SkipResult> SkipRow(const SkipRequest& request) override {
+    MD_RETURN_IF_ERROR(database_->Enter("SkipRow", stop_));
+    absl::StatusOr<SkipResult> result = SkipResult{};
+    {
+      absl::MutexLock lock(&database_->mutex_);
+      result = database_->Skip(options_, request);
+    }
+    MD_RETURN_IF_ERROR(result.status());
+    MD_RETURN_IF_ERROR(database_->Leave("SkipRow", stop_));
+    return result;
+  }
+
   int backend_pid() const override { return 4711; }
 
  private:
@@ -102,6 +114,22 @@ void InMemoryDatabase::Undo(int key) {
 void InMemoryDatabase::MakeStubborn(int key) {
   absl::MutexLock lock(&mutex_);
   stubborn_.insert(key);
+}
+
+void InMemoryDatabase::Poison(int key) {
+  absl::MutexLock lock(&mutex_);
+  poisoned_.insert(key);
+}
+
+void InMemoryDatabase::Cure(int key) {
+  absl::MutexLock lock(&mutex_);
+  poisoned_.erase(key);
+}
+
+std::set<int> InMemoryDatabase::Failed(const std::string& migration) const {
+  absl::MutexLock lock(&mutex_);
+  const auto owner = owners_.find(migration);
+  return owner == owners_.end() ? std::set<int>() : owner->second.failed;
 }
 
 void InMemoryDatabase::OrphanNextSubBatch() {
@@ -202,6 +230,7 @@ Checkpoint InMemoryDatabase::Read(const Owner& owner) {
   }
   checkpoint.rows_total += checkpoint.pass_affected;
   checkpoint.unchanged_rows = static_cast<std::int64_t>(owner.unchanged.size());
+  checkpoint.failed_rows = static_cast<std::int64_t>(owner.failed.size());
   checkpoint.steps_done.assign(owner.steps.begin(), owner.steps.end());
   return checkpoint;
 }
@@ -228,15 +257,16 @@ absl::StatusOr<Checkpoint> InMemoryDatabase::TakeOver(const TakeOverRequest& req
 absl::StatusOr<SubBatchResult> InMemoryDatabase::Commit(const LaneOptions& options, bool has_where,
                                                         const SubBatchRequest& request) {
   MD_ASSIGN_OR_RETURN(Owner* const owner, Find(options.claim));
-  const auto lane = std::find_if(owner->checkpoint.lanes.begin(), owner->checkpoint.lanes.end(),
-                                 [&](const LaneRange& known) { return known.lane == options.range.lane; });
-  if (lane == owner->checkpoint.lanes.end() || lane->cursor != request.old_cursor) {
-    return DatabaseError(kSqlStateFenced, "fenced: the cursor is not where it was");
-  }
+  MD_ASSIGN_OR_RETURN(LaneRange* const lane, FindLane(options, request.old_cursor));
   SubBatchResult result;
   result.matched = 0;
   for (int key = FirstKey(*lane, lane->cursor); key <= KeyOf(request.new_cursor); ++key) {
+    const bool looked_at = !(has_where && undone_.count(key) == 0) && !(options.pass > 1 && owner->failed.count(key) != 0);
+    if (looked_at && poisoned_.count(key) != 0) return DatabaseError("22012", "division by zero");
+  }
+  for (int key = FirstKey(*lane, lane->cursor); key <= KeyOf(request.new_cursor); ++key) {
     if (has_where && undone_.count(key) == 0) continue;
+    if (options.pass > 1 && owner->failed.count(key) != 0) continue;
     ++result.matched;
     if (stubborn_.count(key) != 0) {
       if (options.pass > 1 && owner->unchanged.insert(key).second) ++result.unchanged;
@@ -248,6 +278,29 @@ absl::StatusOr<SubBatchResult> InMemoryDatabase::Commit(const LaneOptions& optio
   }
   lane->cursor = request.new_cursor;
   lane->rows += result.affected;
+  lane->sub_batches += 1;
+  result.at = absl::FromUnixSeconds(1'800'000'000);
+  return result;
+}
+
+absl::StatusOr<LaneRange*> InMemoryDatabase::FindLane(const LaneOptions& options, const Key& cursor) {
+  MD_ASSIGN_OR_RETURN(Owner* const owner, Find(options.claim));
+  const auto lane = std::find_if(owner->checkpoint.lanes.begin(), owner->checkpoint.lanes.end(),
+                                 [&](const LaneRange& known) { return known.lane == options.range.lane; });
+  if (lane == owner->checkpoint.lanes.end() || lane->cursor != cursor) {
+    return DatabaseError(kSqlStateFenced, "fenced: the cursor is not where it was");
+  }
+  return &*lane;
+}
+
+absl::StatusOr<SkipResult> InMemoryDatabase::Skip(const LaneOptions& options, const SkipRequest& request) {
+  MD_ASSIGN_OR_RETURN(Owner* const owner, Find(options.claim));
+  MD_ASSIGN_OR_RETURN(LaneRange* const lane, FindLane(options, request.old_cursor));
+  SkipResult result;
+  for (int key = FirstKey(*lane, lane->cursor); key <= KeyOf(request.new_cursor); ++key) {
+    if (owner->failed.insert(key).second) ++result.recorded;
+  }
+  lane->cursor = request.new_cursor;
   lane->sub_batches += 1;
   result.at = absl::FromUnixSeconds(1'800'000'000);
   return result;
@@ -311,6 +364,7 @@ absl::StatusOr<Checkpoint> InMemoryTarget::Reset(const FenceClaim& claim, Forget
     owner->checkpoint.claim = claim;
     owner->checkpoint.completed_at.reset();
     owner->unchanged.clear();
+    if (what == Forgetting::kProgress) owner->failed.clear();
     left = InMemoryDatabase::Read(*owner);
   }
   MD_RETURN_IF_ERROR(database_->Leave("Reset", stop_));
@@ -389,6 +443,47 @@ absl::Status InMemoryTarget::ForgetSteps(const FenceClaim& claim) {
     owner->steps.clear();
   }
   return database_->Leave("ForgetSteps", stop_);
+}
+
+absl::StatusOr<std::int64_t> InMemoryTarget::RetryRow(const RowRetry& retry) {
+  MD_RETURN_IF_ERROR(database_->Enter("RetryRow", stop_));
+  std::int64_t affected = 0;
+  {
+    absl::MutexLock lock(&database_->mutex_);
+    MD_ASSIGN_OR_RETURN(auto* const owner, database_->Find(retry.claim));
+    const int key = KeyOf(retry.key);
+    if (owner->failed.count(key) != 0) {
+      if (database_->poisoned_.count(key) != 0) return DatabaseError("22012", "division by zero");
+      owner->failed.erase(key);
+      if (!retry.plan->has_where || database_->undone_.erase(key) != 0) {
+        ++database_->times_[static_cast<std::size_t>(key - 1)];
+        affected = 1;
+      }
+      owner->checkpoint.rows_total += affected;
+    }
+  }
+  MD_RETURN_IF_ERROR(database_->Leave("RetryRow", stop_));
+  return affected;
+}
+
+absl::StatusOr<std::vector<RowFailure>> InMemoryTarget::ListFailures(const std::string& migration, const Key& after, int limit) {
+  MD_RETURN_IF_ERROR(database_->Enter("ListFailures", stop_));
+  absl::MutexLock lock(&database_->mutex_);
+  std::vector<RowFailure> failures;
+  const auto owner = database_->owners_.find(migration);
+  if (owner == database_->owners_.end()) return failures;
+  for (const int key : owner->second.failed) {
+    if (!after.empty() && key <= KeyOf(after)) continue;
+    if (static_cast<int>(failures.size()) == limit) break;
+    RowFailure failure;
+    failure.key = KeyOf(key);
+    failure.pass = 1;
+    failure.sqlstate = "22012";
+    failure.message = "division by zero";
+    failure.at = absl::FromUnixSeconds(1'800'000'000);
+    failures.push_back(failure);
+  }
+  return failures;
 }
 
 absl::Status InMemoryTarget::Barrier(const FenceClaim& claim, bool completed) {

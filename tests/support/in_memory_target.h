@@ -39,6 +39,12 @@ class InMemoryDatabase {
   // The statement leaves this row as it is.
   void MakeStubborn(int key);
 
+  // The statement fails for this row (22012), until it is cured.
+  void Poison(int key);
+  void Cure(int key);
+  // Keys recorded as failed.
+  std::set<int> Failed(const std::string& migration) const;
+
   // The next sub-batch is sent and its connection breaks: the answer is that its commit is unknown. It has not ended yet.
   void OrphanNextSubBatch();
   bool HasOrphan() const;
@@ -70,6 +76,7 @@ class InMemoryDatabase {
     Checkpoint checkpoint;  // lanes of the pass; the totals are those of the passes before
     std::set<std::string> steps;
     std::set<int> unchanged;
+    std::set<int> failed;
     bool deleted = false;
   };
   struct Orphan {
@@ -84,6 +91,8 @@ class InMemoryDatabase {
   absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<SubBatchResult> Commit(const LaneOptions& options, bool has_where, const SubBatchRequest& request)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<SkipResult> Skip(const LaneOptions& options, const SkipRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<LaneRange*> FindLane(const LaneOptions& options, const Key& cursor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static Checkpoint Read(const Owner& owner);
 
   const int rows_;
@@ -94,6 +103,7 @@ class InMemoryDatabase {
   std::vector<int> times_ ABSL_GUARDED_BY(mutex_);
   std::set<int> undone_ ABSL_GUARDED_BY(mutex_);
   std::set<int> stubborn_ ABSL_GUARDED_BY(mutex_);
+  std::set<int> poisoned_ ABSL_GUARDED_BY(mutex_);
   bool orphan_next_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<Orphan> orphan_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> steps_run_ ABSL_GUARDED_BY(mutex_);
@@ -119,12 +129,18 @@ class InMemoryTarget final : public Target {
   absl::StatusOr<Checkpoint> Reset(const FenceClaim& claim, Forgetting what) override;
   absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) override;
   absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) override;
+  absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan&, const std::vector<LaneRange>& ranges) override {
+    return std::vector<std::optional<double>>(ranges.size());
+  }
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes) override;
   absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;
   absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
                        const std::string& search_path, absl::Duration lock_timeout) override;
   absl::Status ForgetSteps(const FenceClaim& claim) override;
+  absl::StatusOr<std::int64_t> RetryRow(const RowRetry& retry) override;
+  absl::StatusOr<std::vector<RowFailure>> ListFailures(const std::string& migration, const Key& after, int limit) override;
+  absl::StatusOr<std::string> FindBlocker(int, absl::Duration) override { return "pid 99 (psql, idle in transaction for 12s)"; }
   absl::Status Barrier(const FenceClaim& claim, bool completed) override;
   absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) override;
   absl::Status Forget(const std::string& migration, const std::string& control_id) override;

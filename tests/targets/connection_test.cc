@@ -211,6 +211,11 @@ TEST(RowValues, AreTakenOutOfDataExceptions) {
   EXPECT_EQ(WithoutRowValues("22003", "value \"1\" is out of range for type integer"),
             "value \"...\" is out of range for type integer");
   EXPECT_EQ(WithoutRowValues("22P02", "unfinished \"hunter2"), "unfinished \"...\"");
+  EXPECT_EQ(WithoutRowValues("22P02", R"(invalid input syntax for type integer: "{"name":"Bob"}" here)"),
+            "invalid input syntax for type integer: \"...\" here");
+  EXPECT_EQ(WithoutRowValues("22P02", "ungültige Eingabesyntax für Typ integer: »hunter2«"),
+            "ungültige Eingabesyntax für Typ integer: \"...\"");
+  EXPECT_EQ(WithoutRowValues("22012", "division by zero"), "division by zero");
   EXPECT_EQ(WithoutRowValues("42P01", "relation \"t\" does not exist"), "relation \"t\" does not exist");
 }
 

@@ -1,4 +1,6 @@
 // What the target is asked: tables, statements, conditions, where lanes begin and end.
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "migrations/model/failure.h"
@@ -191,6 +193,66 @@ TEST_F(Asking, AnUnreachableTargetIsUnavailable) {
   EXPECT_FALSE(health.in_recovery);
   EXPECT_FALSE(health.pooled);
   EXPECT_GE(health.server_version, 130000);
+}
+
+// The part of lane 0 that is done with the cursor at the n-th of 2,000 rows, in the order of the key.
+class Fractions : public ::testing::Test {
+ protected:
+  void Make(const std::string& columns, const std::string& rows) {
+    Sql(url_, absl::StrCat("CREATE TABLE things (", columns, "); INSERT INTO things SELECT ", rows, " FROM generate_series(1, 2000) AS g"));
+  }
+  std::optional<double> At(int n, const std::string& key) {
+    const MigrationPlan plan = PlanOf(*target_, "sql_batch:\n  table: public.things\n  statement: UPDATE things SET n = 1 WHERE {{batch}}\n");
+    const auto ranges = target_->PlanLanes(plan, 1);
+    EXPECT_THAT(ranges, IsOk());
+    std::vector<LaneRange> lanes = *ranges;
+    lanes[0].cursor = {Ask(url_, absl::StrCat("SELECT ", key, "::text FROM things ORDER BY things.", key, " OFFSET ", n - 1, " LIMIT 1"))};
+    if (plan.key.size() > 1) lanes[0].cursor.push_back("0");
+    const auto fractions = target_->KeyFractions(plan, lanes);
+    EXPECT_THAT(fractions, IsOk());
+    return fractions.ok() ? fractions->at(0) : std::nullopt;
+  }
+  const std::string url_ = FreshDatabase();
+  const std::unique_ptr<PostgresTarget> target_ = TargetAt(url_);
+};
+
+TEST_F(Fractions, AreUnknownWithoutStatistics) {
+  Make("id bigint PRIMARY KEY, n int", "g, 0");
+  Sql(url_, "ALTER TABLE things SET (autovacuum_enabled = false)");
+  EXPECT_EQ(At(1000, "id"), std::nullopt);
+}
+
+TEST_F(Fractions, OfKeysFarFromTheOthersAreNoPositionsInTheRange) {
+  Make("id bigint PRIMARY KEY, n int", "CASE WHEN g < 1900 THEN g ELSE g * 1000000000::bigint END, 0");
+  Sql(url_, "ANALYZE things");
+  EXPECT_NEAR(At(1000, "id").value_or(-1), 0.5, 0.02);
+  EXPECT_NEAR(At(1900, "id").value_or(-1), 0.95, 0.02);
+  EXPECT_EQ(At(2000, "id"), 1.0);
+  EXPECT_NEAR(At(1, "id").value_or(-1), 0, 0.001);
+  // Between two bounds of the histogram.
+  EXPECT_GT(At(1007, "id").value_or(-1), At(1000, "id").value_or(2));
+}
+
+TEST_F(Fractions, AreKnownForEveryTypeOfKey) {
+  const std::pair<const char*, const char*> keys[] = {
+      {"uuid", "md5(g::text)::uuid"},
+      {"text", "'k' || lpad(g::text, 5, '0')"},
+      {"varchar(30)", "'it''s {\"' || lpad(g::text, 5, '0') || '\\,}'"},
+      {"timestamptz", "'2024-03-31 00:00+00'::timestamptz + g * interval '1 minute'"},
+  };
+  for (const auto& [type, value] : keys) {
+    Sql(url_, "DROP TABLE IF EXISTS things");
+    Make(absl::StrCat("id ", type, " PRIMARY KEY, n int"), absl::StrCat(value, ", 0"));
+    Sql(url_, "ANALYZE things");
+    EXPECT_NEAR(At(500, "id").value_or(-1), 0.25, 0.02) << type;
+    EXPECT_EQ(At(2000, "id"), 1.0) << type;
+  }
+}
+
+TEST_F(Fractions, OfSeveralColumnsGoByTheFirst) {
+  Make("tenant int, id int, n int, PRIMARY KEY (tenant, id)", "g, 0, 0");
+  Sql(url_, "ANALYZE things");
+  EXPECT_NEAR(At(500, "tenant").value_or(-1), 0.25, 0.02);
 }
 
 }  // namespace

@@ -96,6 +96,56 @@ TEST_P(EveryKey, DoesEveryRowExactlyOnce) {
   EXPECT_EQ(Ask(url, "SELECT rows FROM migration_control.migration"), "137");
 }
 
+// Found by halves, recorded under its key, done again under its key.
+TEST_P(EveryKey, LeavesOutABadRowAndDoesItOnceRepaired) {
+  const auto& [key, path] = GetParam();
+  if (path == Path::kPgBouncer && !PgBouncer::Installed()) GTEST_SKIP() << "no PgBouncer installed";
+  const std::string url = FreshDatabase();
+  Sql(url, key.make);
+  Sql(url, absl::StrCat("ALTER TABLE ", key.table, " ADD CHECK (n <> 1001); UPDATE ", key.table, " SET n = 1000 WHERE ctid = '(0,50)'"));
+  auto target = TargetAt(url, path);
+  MD_ASSERT_OK(target->Open(true));
+  const MigrationPlan plan = PlanOf(*target, key.definition);
+  MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target->TakeOver(Claiming()));
+  MD_ASSERT_OK_AND_ASSIGN(const auto ranges, target->PlanLanes(plan, 1));
+  MD_ASSERT_OK_AND_ASSIGN(Checkpoint checkpoint, target->BeginPass(taken.claim, 1, ranges));
+  MD_ASSERT_OK_AND_ASSIGN(auto session, target->OpenLane(LaneOf(checkpoint, plan)));
+  LaneRange range = checkpoint.lanes[0];
+  std::int64_t size = 64;
+  std::int64_t recorded = 0;
+  while (!range.done()) {
+    const auto result = RunNext(*session, range, size);
+    if (result.ok()) continue;
+    ASSERT_EQ(SqlStateOf(result.status()), "23514") << result.status();
+    if (size > 1) {
+      size /= 2;
+      continue;
+    }
+    MD_ASSERT_OK_AND_ASSIGN(const Key bound, session->FindBound(range, 1));
+    MD_ASSERT_OK_AND_ASSIGN(const SkipResult skipped, session->SkipRow({range.cursor, bound, "23514", "new row violates a constraint"}));
+    recorded += skipped.recorded;
+    range.cursor = bound;
+    size = 64;
+  }
+  EXPECT_EQ(recorded, 1);
+  EXPECT_EQ(Ask(url, absl::StrCat("SELECT count(*) FROM ", key.table, " WHERE n = 1")), "136");
+  MD_ASSERT_OK_AND_ASSIGN(const std::vector<RowFailure> failures, target->ListFailures(kMigration, {}, 10));
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0].sqlstate, "23514");
+  MD_ASSERT_OK_AND_ASSIGN(checkpoint, target->TakeOver(Claiming(false)));
+  EXPECT_EQ(checkpoint.failed_rows, 1);
+
+  const RowRetry retry{.claim = checkpoint.claim, .plan = &plan, .key = failures[0].key};
+  EXPECT_EQ(SqlStateOf(target->RetryRow(retry).status()), "23514");
+  Sql(url, absl::StrCat("UPDATE ", key.table, " SET n = 0 WHERE n = 1000"));
+  MD_ASSERT_OK_AND_ASSIGN(std::int64_t affected, target->RetryRow(retry));
+  EXPECT_EQ(affected, 1);
+  MD_ASSERT_OK_AND_ASSIGN(affected, target->RetryRow(retry));
+  EXPECT_EQ(affected, 0) << "it was done";
+  EXPECT_EQ(Ask(url, absl::StrCat("SELECT count(*) FROM ", key.table, " WHERE n = 1")), "137");
+  EXPECT_EQ(Ask(url, "SELECT rows FROM migration_control.migration"), "137");
+}
+
 INSTANTIATE_TEST_SUITE_P(All, EveryKey,
                          ::testing::Combine(::testing::ValuesIn(kKeyCases),
                                             ::testing::Values(Path::kDirect, Path::kPooled, Path::kPgBouncer)),

@@ -211,17 +211,22 @@ bool Connection::broken() const { return gave_up_ || PQstatus(connection_.get())
 
 std::string WithoutRowValues(std::string_view sqlstate, std::string_view message) {
   if (!sqlstate.starts_with("22")) return std::string(message);
-  std::string kept;
-  bool quoted = false;
-  for (const char c : message) {
-    if (c == '"') {
-      if (!quoted) kept += "\"...\"";
-      quoted = !quoted;
-    } else if (!quoted) {
-      kept += c;
+  // A value is quoted as it is, whatever is in it, and other languages have other quotes: all from the first to the last one goes.
+  std::size_t first = std::string_view::npos;
+  std::size_t last = 0;
+  std::size_t after_last = 0;
+  for (const std::string_view quote : {"\"", "'", "“", "”", "„", "»", "«", "‘", "’", "‚", "‹", "›", "「", "」"}) {
+    const std::size_t begin = message.find(quote);
+    if (begin == std::string_view::npos) continue;
+    first = std::min(first, begin);
+    if (const std::size_t end = message.rfind(quote); end >= last) {
+      last = end;
+      after_last = end + quote.size();
     }
   }
-  return kept;
+  if (first == std::string_view::npos) return std::string(message);
+  // One alone: the rest may be the value.
+  return absl::StrCat(std::string(message.substr(0, first)), "\"...\"", last > first ? std::string(message.substr(after_last)) : "");
 }
 
 }  // namespace migrationd

@@ -13,6 +13,11 @@ absl::Status DirectSession::Prepare() {
   return absl::OkStatus();
 }
 
+absl::Status DirectSession::Begin() {
+  if (connection_->broken()) return DatabaseError("", "the connection broke before anything was sent");
+  return connection_->Query("BEGIN ISOLATION LEVEL READ COMMITTED").status();
+}
+
 absl::Status DirectSession::Make(bool first) {
   const LaneFunctions functions(options_, first);
   MD_RETURN_IF_ERROR(connection_->Query(functions.CreateBound()).status());

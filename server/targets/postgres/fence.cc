@@ -12,6 +12,7 @@ constexpr char kReadOwner[] = R"sql(
 SELECT o.epoch, o.token, o.pass, o.rows_before, o.sub_batches_before,
        (extract(epoch FROM o.completed_at) * 1000000)::bigint, o.frozen, o.table_oid, o.column_digest,
        (SELECT count(*) FROM migration_control.failed_range AS r WHERE r.migration = o.migration AND r.kind = 'UNCHANGED'),
+       (SELECT count(*) FROM migration_control.failed_range AS r WHERE r.migration = o.migration AND r.kind = 'FAILED'),
        (SELECT array_agg(s.name) FROM migration_control.step AS s WHERE s.migration = o.migration)
   FROM migration_control.owner AS o
  WHERE o.migration = $1)sql";
@@ -89,7 +90,8 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(Connection& connection, const std::str
   checkpoint.table_oid = owner.integer(0, 7);
   checkpoint.column_digest = owner.text(0, 8);
   checkpoint.unchanged_rows = owner.integer(0, 9);
-  MD_ASSIGN_OR_RETURN(checkpoint.steps_done, ReadOptionalKey(owner, 0, 10));
+  checkpoint.failed_rows = owner.integer(0, 10);
+  MD_ASSIGN_OR_RETURN(checkpoint.steps_done, ReadOptionalKey(owner, 0, 11));
   MD_ASSIGN_OR_RETURN(const QueryResult lanes, connection.Query(kReadLanes, {migration}));
   for (int row = 0; row < lanes.rows(); ++row) {
     MD_ASSIGN_OR_RETURN(LaneRange lane, ReadLane(lanes, row));

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
+#include "server/targets/postgres/failed_rows.h"
 
 namespace migrationd {
 
@@ -15,6 +16,29 @@ absl::Status LaneSessionBase::AfterCommitting(const absl::Status& status) {
   if (!SqlStateOf(status).empty()) return status;
   return CommitUnknownError(
       absl::StrCat("whether the sub-batch was committed is not known: ", std::string(status.message())));
+}
+
+void LaneSessionBase::Rollback() {
+  if (!connection_->broken()) connection_->Query("ROLLBACK").status().IgnoreError();
+}
+
+absl::Status LaneSessionBase::Commit() {
+  const auto committed = connection_->Query("COMMIT");
+  if (!committed.ok()) return AfterCommitting(committed.status());
+  // COMMIT of a failed transaction succeeds, and says ROLLBACK.
+  if (committed->command_tag() != "COMMIT") return absl::InternalError("the sub-batch was rolled back, not committed");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SkipResult> LaneSessionBase::SkipRow(const SkipRequest& request) {
+  MD_RETURN_IF_ERROR(Begin());
+  auto skipped = SkipRowIn(*connection_, options_, Lower(request.old_cursor), request);
+  if (!skipped.ok()) {
+    Rollback();
+    return skipped.status();
+  }
+  MD_RETURN_IF_ERROR(Commit());
+  return skipped;
 }
 
 absl::StatusOr<std::unique_ptr<LaneSession>> OpenLaneSession(std::unique_ptr<Connection> connection,

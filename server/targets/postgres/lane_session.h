@@ -30,8 +30,17 @@ class LaneSessionBase : public LaneSession {
     options_.plan = &plan_;
   }
   int backend_pid() const override { return connection_->backend_pid(); }
+  // Too rare to be worth a function of its own: several messages, whatever the form.
+  absl::StatusOr<SkipResult> SkipRow(const SkipRequest& request) override;
 
  protected:
+  // A transaction of several messages, with the lane's settings.
+  virtual absl::Status Begin() = 0;
+  // The server's connection must go back to a pooler clean. When it cannot, it is the pooler that throws it away.
+  void Rollback();
+  // A message of its own: only from here on can it have been committed. See AfterCommitting.
+  absl::Status Commit();
+
   // The lower bound of the work: the cursor, or the lane's inclusive beginning.
   const Key& Lower(const Key& cursor) const { return cursor.empty() ? options_.range.lower : cursor; }
 
@@ -52,6 +61,7 @@ class DirectSession : public LaneSessionBase {
   absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) override;
 
  private:
+  absl::Status Begin() override;
   absl::Status Make(bool first);
 };
 
@@ -63,8 +73,7 @@ class PooledSession : public LaneSessionBase {
   absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) override;
 
  private:
-  absl::Status Begin();
-  void Rollback();
+  absl::Status Begin() override;
   absl::StatusOr<Key> LookUpBound(const Key& cursor, const Key& upper, std::int64_t size);
   absl::StatusOr<SubBatchResult> WorkAndSet(const SubBatchRequest& request);
   absl::Status Execute(const SubBatchRequest& request, SubBatchResult& result);

@@ -18,11 +18,6 @@ absl::Status PooledSession::Begin() {
   return begun;
 }
 
-// The server's connection must go back to the pooler clean. When it cannot, it is the pooler that throws it away.
-void PooledSession::Rollback() {
-  if (!connection_->broken()) connection_->Query("ROLLBACK").status().IgnoreError();
-}
-
 absl::StatusOr<Key> PooledSession::FindBound(const LaneRange& range, std::int64_t size) {
   MD_RETURN_IF_ERROR(Begin());
   auto bound = LookUpBound(range.cursor, range.upper, size);
@@ -50,11 +45,7 @@ absl::StatusOr<SubBatchResult> PooledSession::RunSubBatch(const SubBatchRequest&
     Rollback();
     return result.status();
   }
-  // A message of its own: only from here on can it have been committed.
-  const auto committed = connection_->Query("COMMIT");
-  if (!committed.ok()) return AfterCommitting(committed.status());
-  // COMMIT of a failed transaction succeeds, and says ROLLBACK.
-  if (committed->command_tag() != "COMMIT") return absl::InternalError("the sub-batch was rolled back, not committed");
+  MD_RETURN_IF_ERROR(Commit());
   return result;
 }
 

@@ -8,7 +8,9 @@
 #include "migrations/model/status_macros.h"
 #include "server/clock.h"
 #include "server/targets/postgres/control_schema.h"
+#include "server/targets/postgres/failed_rows.h"
 #include "server/targets/postgres/fence.h"
+#include "server/targets/postgres/key_histogram.h"
 #include "server/targets/postgres/lane_planner.h"
 #include "server/targets/postgres/lane_session.h"
 #include "server/targets/postgres/schema_sql.h"
@@ -306,6 +308,16 @@ absl::StatusOr<std::vector<LaneRange>> PostgresTarget::PlanLanes(const Migration
   return ranges;
 }
 
+absl::StatusOr<std::vector<std::optional<double>>> PostgresTarget::KeyFractions(const MigrationPlan& plan,
+                                                                                const std::vector<LaneRange>& ranges) {
+  std::vector<std::optional<double>> fractions;
+  MD_RETURN_IF_ERROR(Look(LookSettings(plan.search_path), [&](Connection& connection) -> absl::Status {
+    MD_ASSIGN_OR_RETURN(fractions, KeyFractionsIn(connection, plan, ranges));
+    return absl::OkStatus();
+  }));
+  return fractions;
+}
+
 absl::StatusOr<Checkpoint> PostgresTarget::BeginPass(const FenceClaim& claim, std::int32_t pass,
                                                      const std::vector<LaneRange>& lanes) {
   Checkpoint checkpoint;
@@ -340,6 +352,63 @@ absl::Status PostgresTarget::ForgetSteps(const FenceClaim& claim) {
     MD_RETURN_IF_ERROR(LockClaim(connection, claim, /*refuse_frozen=*/false));
     return connection.Query("DELETE FROM migration_control.step WHERE migration = $1", {claim.migration}).status();
   });
+}
+
+absl::StatusOr<std::int64_t> PostgresTarget::RetryRow(const RowRetry& retry) {
+  SessionSettings settings;
+  settings.search_path = retry.plan->search_path;
+  settings.application_name = ApplicationName(retry.claim);
+  settings.lock_timeout = retry.lock_timeout;
+  settings.statement_timeout = retry.statement_timeout;
+  std::int64_t affected = 0;
+  const absl::Status done = Transact(settings, [&](Connection& connection) -> absl::Status {
+    MD_ASSIGN_OR_RETURN(const QueryResult owner,
+                        connection.Query("SELECT o.pass FROM migration_control.owner AS o WHERE o.migration = $1", {retry.claim.migration}));
+    const std::int32_t pass = owner.rows() == 1 ? static_cast<std::int32_t>(owner.integer(0, 0)) : 0;
+    MD_ASSIGN_OR_RETURN(affected, RetryRowIn(connection, retry, pass));
+    return absl::OkStatus();
+  });
+  if (done.ok()) return affected;
+  if (const FailureClass failure = ClassifyFailure(SqlStateOf(done)); failure == FailureClass::kBadRows || failure == FailureClass::kRetrySmaller) {
+    MD_RETURN_IF_ERROR(Transact(FenceSettings(), [&](Connection& connection) { return RecordAgainIn(connection, retry.claim, retry.key, done); }));
+  }
+  return done;
+}
+
+absl::StatusOr<std::vector<RowFailure>> PostgresTarget::ListFailures(const std::string& migration, const Key& after, int limit) {
+  std::vector<RowFailure> failures;
+  MD_RETURN_IF_ERROR(Look(LookSettings("pg_catalog"), [&](Connection& connection) -> absl::Status {
+    MD_ASSIGN_OR_RETURN(const SchemaVersion schema, ReadSchemaVersion(connection, schema_steps_));
+    if (schema.version == 0) return absl::OkStatus();
+    MD_ASSIGN_OR_RETURN(failures, ListFailuresIn(connection, migration, after, limit));
+    return absl::OkStatus();
+  }));
+  return failures;
+}
+
+absl::StatusOr<std::string> PostgresTarget::FindBlocker(int backend_pid, absl::Duration patience) {
+  constexpr char kBlockers[] = R"sql(
+SELECT CASE WHEN b.pid = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
+            ELSE 'pid ' || b.pid || coalesce(' (' || nullif(concat_ws(', ', nullif(a.application_name, ''), coalesce(a.state, a.backend_type)), '')
+                 || coalesce(' for ' || extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.state_change))::bigint || 's', '')
+                 || ')', '') END
+  FROM pg_catalog.pg_stat_activity AS ours,
+       unnest(pg_catalog.pg_blocking_pids(ours.pid)) AS b (pid)
+  LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid
+ -- Behind a pooler that backend may work for somebody else by now.
+ WHERE ours.pid = $1::integer AND ours.application_name LIKE 'migrationd/%'
+ ORDER BY a.xact_start NULLS LAST
+ LIMIT 1)sql";
+  MD_ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, Connect());
+  connection->SetQueryTimeout(absl::Seconds(2));
+  MD_RETURN_IF_ERROR(connection->Query(SettingsSql(LookSettings("pg_catalog"), /*local=*/false, connection->server_version())).status());
+  const absl::Time deadline = Clock::Real().Now() + patience;
+  do {
+    MD_ASSIGN_OR_RETURN(const QueryResult found, connection->Query(kBlockers, {absl::StrCat(backend_pid)}));
+    if (found.rows() == 1) return found.text(0, 0);
+    MD_RETURN_IF_ERROR(connection->Query("SELECT pg_catalog.pg_sleep(0.1)").status());
+  } while (Clock::Real().Now() < deadline);
+  return std::string();
 }
 
 absl::Status PostgresTarget::Barrier(const FenceClaim& claim, bool completed) {

@@ -51,12 +51,16 @@ class PostgresTarget : public Target {
   absl::StatusOr<Checkpoint> Reset(const FenceClaim& claim, Forgetting what) override;
   absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) override;
   absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) override;
+  absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan& plan, const std::vector<LaneRange>& ranges) override;
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes) override;
   absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;
   absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
                        const std::string& search_path, absl::Duration lock_timeout) override;
   absl::Status ForgetSteps(const FenceClaim& claim) override;
+  absl::StatusOr<std::int64_t> RetryRow(const RowRetry& retry) override;
+  absl::StatusOr<std::vector<RowFailure>> ListFailures(const std::string& migration, const Key& after, int limit) override;
+  absl::StatusOr<std::string> FindBlocker(int backend_pid, absl::Duration patience) override;
   absl::Status Barrier(const FenceClaim& claim, bool completed) override;
   absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) override;
   absl::Status Forget(const std::string& migration, const std::string& control_id) override;

@@ -118,7 +118,11 @@ std::vector<BadDefinition> BadDefinitions() {
       {"NoKind", "description: x\n", "f:1:1: lacks a kind", "sql_batch"},
       {"TwoKinds", With("copy_columns: {table: t}"), "f:4:1: copy_columns: a migration is of exactly one kind",
        "sql_batch is given already"},
-      {"DeleteRowsNotServed", "delete_rows: {table: t, where: a}\n", "f:1:1: delete_rows: this kind is not served", ""},
+      // delete_rows
+      {"DeleteWithoutWhere", "delete_rows: {table: t}\n", "f:1:1: delete_rows.where: is missing", "created_at"},
+      {"DeleteWithoutTable", "delete_rows: {where: a}\n", "f:1:1: delete_rows.table: is missing", ""},
+      {"DeleteWithBatch", "delete_rows: {table: t, where: '{{batch}}'}\n", "f:1:32: delete_rows.where: ", ""},
+      {"DeleteWithAlias", "delete_rows: {table: t, where: a, alias: b}\n", "f:1:35: delete_rows.alias: ", ""},
       {"OperationsNotServed", "operations: {steps: [{name: a, run: b}]}\n",
        "f:1:1: operations: this kind is not served", ""},
       {"NativeNotServed", "native: {class: A}\n", "f:1:1: native: this kind is not served", ""},

@@ -45,19 +45,22 @@ TEST(SqlBatchPlan, ForABigintKeyIsExactlyThis) {
       R"( AND f.key = ARRAY["b"."id"::text]))";
   EXPECT_EQ(RangePredicate(plan, false), range);
   EXPECT_EQ(RangePredicate(plan, true), first);
+  // Not evaluated for rows that are recorded: it may be what fails for them.
+  const std::string others = " AND CASE WHEN NOT EXISTS (SELECT FROM migration_control.failed_range WHERE migration = 'backfill') OR " +
+                             not_recorded + " THEN (b.stage IS NULL) END";
   const std::string update = "UPDATE builds AS b SET stage = $3::text WHERE (";
   EXPECT_EQ(plan.work, update + range + " AND (b.stage IS NULL))");
   EXPECT_EQ(plan.work_first, update + first + " AND (b.stage IS NULL))");
-  EXPECT_EQ(plan.verify_work, update + range + " AND (b.stage IS NULL) AND " + not_recorded + ")");
-  EXPECT_EQ(plan.verify_work_first, update + first + " AND (b.stage IS NULL) AND " + not_recorded + ")");
+  EXPECT_EQ(plan.verify_work, update + range + others + ")");
+  EXPECT_EQ(plan.verify_work_first, update + first + others + ")");
   const std::string from = R"( FROM "public"."builds" AS "b" WHERE )";
   // The parameter stands in the statement only, so it is mentioned for its type.
   const std::string mention = " AND ($3::text IS NULL OR TRUE)";
   EXPECT_EQ(plan.count_matching, "SELECT count(*)" + from + range + " AND (b.stage IS NULL)" + mention);
   EXPECT_EQ(plan.count_verify_first,
-            "SELECT count(*)" + from + first + " AND (b.stage IS NULL) AND " + not_recorded + mention);
+            "SELECT count(*)" + from + first + others + mention);
   EXPECT_EQ(plan.select_unchanged,
-            R"(SELECT ARRAY["b"."id"::text])" + from + range + " AND (b.stage IS NULL) AND " + not_recorded + mention);
+            R"(SELECT ARRAY["b"."id"::text])" + from + range + others + mention);
   EXPECT_EQ(plan.next_bound,
             R"(SELECT "b"."id"::text)" + from + range + R"( ORDER BY "b"."id" OFFSET $3::bigint - 1 LIMIT 1)");
   EXPECT_EQ(plan.next_bound_first,
@@ -192,9 +195,25 @@ TEST(Plan, TheSearchPathIsQuotedAndHasTheTemporarySchemaLast) {
 
 TEST(Plan, KindsThatAreNotServedAreUnimplemented) {
   migrationcontrol::v1::MigrationDefinition definition;
-  definition.mutable_delete_rows()->set_table("t");
+  definition.mutable_worker()->set_queue("q");
   EXPECT_THAT(MakePlan(definition, FactsOf("t", {}, {}), {}), StatusIs(Code::kUnimplemented, HasSubstr("not served")));
-  EXPECT_EQ(TableOf(definition), "t");
+  EXPECT_EQ(TableOf(definition), "");
+}
+
+TEST(DeleteRows, DeletesTheMatchingRowsOfTheRange) {
+  const auto parsed = ParseDefinition(
+      "delete_rows: {table: logs, where: 'logs.at < {{param.before}}'}\nparameters: [{name: before, type: timestamptz}]\n");
+  ASSERT_TRUE(parsed.ok());
+  PlanContext context;
+  context.name = "drop_logs";
+  context.parameters["before"] = "2020-01-01T00:00:00Z";
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan,
+                          MakePlan(parsed.definition, FactsOf("logs", {{"id", "bigint"}, {"at", "timestamp with time zone"}}, {"id"}), context));
+  EXPECT_EQ(plan.work,
+            R"(DELETE FROM "public"."logs" AS "logs" WHERE ("logs"."id" > $1::bigint AND "logs"."id" <= $2::bigint AND (logs.at < $3::timestamptz)))");
+  EXPECT_TRUE(plan.has_where);
+  EXPECT_EQ(TableOf(parsed.definition), "logs");
+  EXPECT_FALSE(HasCleanup(parsed.definition));
 }
 
 TEST(TableName, IsSplitAndUnquoted) {

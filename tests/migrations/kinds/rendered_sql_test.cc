@@ -26,7 +26,9 @@ std::vector<std::string> StatementsOf(const MigrationPlan& plan) {
                                   plan.count_verify,
                                   plan.count_verify_first,
                                   plan.select_unchanged,
-                                  plan.select_unchanged_first};
+                                  plan.select_unchanged_first,
+                                  plan.select_keys,
+                                  plan.select_keys_first};
   all.erase(std::remove(all.begin(), all.end(), ""), all.end());
   return all;
 }

@@ -100,6 +100,15 @@ class FakeTarget final : public Target {
     checkpoint.claim = {request.migration, kEpoch, "token"};
     return checkpoint;
   }
+  absl::StatusOr<std::int64_t> RetryRow(const RowRetry&) override { return 0; }
+  absl::StatusOr<std::vector<RowFailure>> ListFailures(const std::string&, const Key&, int) override {
+    Remember("ListFailures");
+    return std::vector<RowFailure>();
+  }
+  absl::StatusOr<std::string> FindBlocker(int, absl::Duration) override { return std::string(); }
+  absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan&, const std::vector<LaneRange>& ranges) override {
+    return std::vector<std::optional<double>>(ranges.size());
+  }
   absl::Status Barrier(const FenceClaim&, bool completed) override {
     Remember(completed ? "Barrier(completed)" : "Barrier");
     return absl::OkStatus();

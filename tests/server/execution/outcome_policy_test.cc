@@ -62,8 +62,8 @@ TEST(DecideFailure, BacksOffForEverWithoutAttemptsAndReopensWhenTheTargetIsAway)
   EXPECT_GE(decision.delay, absl::Seconds(7));
 }
 
-TEST(DecideFailure, UsesAttemptsForBadRowsAndHaltsWhenTheyAreUsedUp) {
-  FailureContext context = Failure(FailureClass::kBadRows);
+TEST(DecideFailure, UsesAttemptsForWhatItDoesNotKnowAndHaltsWhenTheyAreUsedUp) {
+  FailureContext context = Failure(FailureClass::kAttempt);
   FailureDecision decision = DecideFailure(context);
   EXPECT_EQ(decision.action, FailureAction::kRetry);
   EXPECT_EQ(decision.attempts, 1);
@@ -74,6 +74,59 @@ TEST(DecideFailure, UsesAttemptsForBadRowsAndHaltsWhenTheyAreUsedUp) {
   EXPECT_EQ(decision.halt_code, kHaltAttemptsExhausted);
   EXPECT_THAT(decision.message, HasSubstr("23514"));
   EXPECT_THAT(decision.message, HasSubstr("positive"));
+}
+
+TEST(DecideFailure, LooksForABadRowAtOnceAndUsesNoAttempt) {
+  FailureContext context = Failure(FailureClass::kBadRows);
+  context.attempts = 2;
+  for (const std::int32_t size : {100, 2}) {
+    context.sub_batch_size = size;
+    const FailureDecision decision = DecideFailure(context);
+    EXPECT_EQ(decision.action, FailureAction::kIsolate);
+    EXPECT_EQ(decision.delay, absl::ZeroDuration());
+    EXPECT_EQ(decision.attempts, 2);
+    EXPECT_EQ(decision.hold, HoldKind::kNone);
+  }
+  context.sub_batch_size = 1;
+  EXPECT_EQ(DecideFailure(context).action, FailureAction::kSkip);
+  EXPECT_EQ(DecideFailure(context).attempts, 2);
+}
+
+TEST(DecideFailure, HaltsWhenTheErrorBudgetIsUsedUpByCount) {
+  FailureContext context = Failure(FailureClass::kBadRows);
+  context.sub_batch_size = 1;
+  context.sub_batches = 1'000'000;
+  context.max_failed_rows = 7;
+  context.failed_rows = 6;
+  EXPECT_EQ(DecideFailure(context).halt_code, "") << "the seventh";
+  context.failed_rows = 7;
+  const FailureDecision decision = DecideFailure(context);
+  EXPECT_EQ(decision.action, FailureAction::kSkip) << "recorded all the same";
+  EXPECT_EQ(decision.halt_code, kHaltErrorBudget);
+  EXPECT_THAT(decision.message, HasSubstr("8 rows failed, more than max_failed_ranges (7)"));
+  EXPECT_THAT(decision.message, HasSubstr("23514"));
+  context.max_failed_rows = 0;
+  context.failed_rows = 0;
+  EXPECT_EQ(DecideFailure(context).halt_code, kHaltErrorBudget) << "none may fail";
+}
+
+TEST(DecideFailure, HaltsWhenTheErrorBudgetIsUsedUpByRatioFromTheTwentiethSubBatchOn) {
+  FailureContext context = Failure(FailureClass::kBadRows);
+  context.sub_batch_size = 1;
+  context.max_failed_ratio = 0.1;
+  context.failed_rows = 18;
+  EXPECT_EQ(DecideFailure(context).halt_code, "") << "too few to tell";
+  context.failed_rows = 19;
+  const FailureDecision decision = DecideFailure(context);
+  EXPECT_EQ(decision.halt_code, kHaltErrorBudget);
+  EXPECT_THAT(decision.message, HasSubstr("20 rows failed in 20 sub-batches, more than max_failed_ratio (0.1)"));
+  context.failed_rows = 9;
+  context.sub_batches = 90;
+  EXPECT_EQ(DecideFailure(context).halt_code, "") << "just a tenth";
+  context.sub_batches = 89;
+  EXPECT_EQ(DecideFailure(context).halt_code, kHaltErrorBudget);
+  context.max_failed_ratio = 1;
+  EXPECT_EQ(DecideFailure(context).halt_code, "");
 }
 
 TEST(DecideFailure, HaltsAtOnceForARefusedStatement) {
@@ -122,6 +175,25 @@ PassContext Pass(std::int32_t pass, std::int64_t affected) {
   context.pass = pass;
   context.pass_affected = affected;
   return context;
+}
+
+TEST(DecideAfterPass, HaltsForRowsThatFailedOnceAllOthersAreDone) {
+  PassContext context;
+  context.failed_rows = 2;
+  PassDecision decision = DecideAfterPass(context);
+  EXPECT_EQ(decision.action, PassAction::kHalt);
+  EXPECT_EQ(decision.halt_code, kHaltFailedRanges);
+  EXPECT_THAT(decision.message, HasSubstr("2 rows failed"));
+  // With `where` VERIFY comes first.
+  context.has_where = true;
+  EXPECT_EQ(DecideAfterPass(context).action, PassAction::kNextPass);
+  context.pass = 2;
+  context.pass_affected = 1;
+  EXPECT_EQ(DecideAfterPass(context).action, PassAction::kNextPass);
+  context.pass_affected = 0;
+  context.unchanged_rows = 3;
+  decision = DecideAfterPass(context);
+  EXPECT_EQ(decision.halt_code, kHaltFailedRanges) << "rows left may be accepted, these not";
 }
 
 TEST(DecideAfterPass, CompletesWithoutWhereAfterExecute) {
