@@ -108,7 +108,12 @@ void Scheduler::Refresh(absl::Time now) {
     MD_ASSIGN_OR_RETURN(snapshot_, store_.Load());
     return absl::OkStatus();
   };
-  const absl::Status status = read();
+  absl::Status status = read();
+  // Not away, but answering something else than it should: perhaps its schema is now another one, and that is what to say. Only looked at:
+  // what is gone while we run (dropped, about to be restored) must not come back empty, under another identity.
+  if (!status.ok() && !absl::IsUnavailable(status) && store_prepared_) {
+    if (absl::Status schema = store_.CheckSchema(); !schema.ok()) status = std::move(schema);
+  }
   if (status.ok()) {
     if (store_failures_ > 0) Log(LogLevel::kInfo, "control_store_back", {});
     store_failures_ = 0;
@@ -118,8 +123,6 @@ void Scheduler::Refresh(absl::Time now) {
     next_refresh_ = snapshot_read_at_ + options_.poll_interval;
   } else {
     if (store_failures_ == 0) Log(LogLevel::kWarning, "control_store_unreachable", {{"status", status.ToString()}});
-    // Not away, but answering something else than it should: perhaps its schema is now another one, and that is what to say.
-    if (!absl::IsUnavailable(status)) store_prepared_ = false;
     next_refresh_ = clock_.Now() + BackOff(kStoreRetryFirst, kStoreRetryLongest, ++store_failures_, 0.5);
   }
   store_status_ = status;

@@ -95,5 +95,15 @@ TEST_F(Upgrade, ContractMayBeRunAnyTimeAndNamesEachTarget) {
   EXPECT_THAT(second.err, HasSubstr("migrationd upgrade: target gone: "));
 }
 
+// What somebody dropped or is about to restore must not come back empty, under another identity, by itself.
+TEST_F(Upgrade, IsNotMadeAnewUnderARunningServerWhoseSchemaIsGone) {
+  StartServer();
+  Sql control(control_url_);
+  control.Run("DROP SCHEMA migrationd CASCADE");
+  EXPECT_TRUE(WaitUntil([&] { return server().Log().find("has schema version 0") != std::string::npos; })) << server().Log();
+  EXPECT_NE(server().Health(), "SERVING");
+  EXPECT_EQ(control.Number("SELECT count(*) FROM pg_namespace WHERE nspname = 'migrationd'"), 0);
+}
+
 }  // namespace
 }  // namespace migrationd
