@@ -23,11 +23,6 @@ SELECT f.key, f.kind = 'UNCHANGED', f.pass, f.sqlstate, f.message, (extract(epoc
  ORDER BY f.key
  LIMIT $3)sql";
 
-absl::Status CheckTable(Connection& connection, const MigrationPlan& plan) {
-  MD_ASSIGN_OR_RETURN(const QueryResult same, connection.Query(absl::StrCat("SELECT ", TableIsSameSql(plan))));
-  return same.boolean(0, 0) ? absl::OkStatus() : DatabaseError(kSqlStateSchemaChanged, kTableReplacedMessage);
-}
-
 // Not in the middle of a character.
 std::string Shortened(const std::string& message) {
   std::size_t end = std::min(message.size(), kMessageBytesMax);

@@ -4,12 +4,19 @@
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 #include "server/targets/postgres/failed_rows.h"
+#include "server/targets/postgres/sub_batch_sql.h"
 
 namespace migrationd {
 
 std::optional<std::string> ArrayOrNull(const Key& key) {
   if (key.empty()) return std::nullopt;
   return KeyArray(key);
+}
+
+absl::Status CheckTable(Connection& connection, const MigrationPlan& plan) {
+  MD_ASSIGN_OR_RETURN(const QueryResult same, connection.Query(absl::StrCat("SELECT ", TableIsSameSql(plan))));
+  if (same.boolean(0, 0)) return absl::OkStatus();
+  return DatabaseError(kSqlStateSchemaChanged, kTableReplacedMessage);
 }
 
 absl::Status LaneSessionBase::AfterCommitting(const absl::Status& status) {

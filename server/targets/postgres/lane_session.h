@@ -83,10 +83,12 @@ class PooledSession : public LaneSessionBase {
   // The keys that match, as one array value of texts, and how many.
   absl::StatusOr<std::string> MatchingKeys(const std::string& matching, const Parameters& parameters,
                                            std::int64_t& count);
-  absl::Status CheckTable();
 
   const SessionSettings settings_;
 };
+
+// SCHEMA_CHANGED (MD004) when the plan's table is not the one of that name any more.
+absl::Status CheckTable(Connection& connection, const MigrationPlan& plan);
 
 // NULL for an empty key.
 std::optional<std::string> ArrayOrNull(const Key& key);

@@ -51,10 +51,10 @@ absl::StatusOr<SubBatchResult> PooledSession::RunSubBatch(const SubBatchRequest&
 
 absl::StatusOr<SubBatchResult> PooledSession::WorkAndSet(const SubBatchRequest& request) {
   SubBatchResult result;
-  MD_RETURN_IF_ERROR(CheckTable());
+  MD_RETURN_IF_ERROR(CheckTable(*connection_, plan_));
   MD_RETURN_IF_ERROR(options_.pass > 1 ? Verify(request, result) : Execute(request, result));
   // Again, now that the work holds its lock: between the first look and that lock the table may have been swapped.
-  MD_RETURN_IF_ERROR(CheckTable());
+  MD_RETURN_IF_ERROR(CheckTable(*connection_, plan_));
   if (request.next_size > 0) {
     MD_ASSIGN_OR_RETURN(result.next_bound, LookUpBound(request.new_cursor, request.lane_upper, request.next_size));
   }
@@ -129,12 +129,6 @@ absl::StatusOr<std::string> PooledSession::MatchingKeys(const std::string& match
                          parameters));
   count = keys.integer(0, 1);
   return keys.text(0, 0);
-}
-
-absl::Status PooledSession::CheckTable() {
-  MD_ASSIGN_OR_RETURN(const QueryResult same, connection_->Query(absl::StrCat("SELECT ", TableIsSameSql(plan_))));
-  if (same.boolean(0, 0)) return absl::OkStatus();
-  return DatabaseError(kSqlStateSchemaChanged, kTableReplacedMessage);
 }
 
 }  // namespace migrationd
