@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 
@@ -11,6 +12,10 @@ namespace {
 
 // A reading pass is limited by time, not by what it writes: it may look at more rows at once.
 constexpr std::int32_t kVerifySubBatchMin = 1000;
+// While the database works on one sub-batch, the next one is there already.
+constexpr int kDepthMax = 2;
+// So many bounds at a time, so that there always is one for the next sub-batch.
+constexpr std::int32_t kBoundsAhead = 3;
 
 }  // namespace
 
@@ -28,22 +33,23 @@ LaneRunner::LaneRunner(Options options, Target& target, RunControls& controls, C
 
 BatchOutcome LaneRunner::RunBatch() {
   Batch batch;
+  answered_at_ = absl::InfinitePast();
   batch.job.lane = range_.lane;
   batch.job.pass = options_.lane.pass;
   batch.job.lower = range_.cursor.empty() ? Key{} : range_.cursor;
   batch.job.batch_size = controls_.batch_size();
   batch.job.epoch = options_.lane.claim.epoch;
   while (!range_.done()) {
-    if (!controls_.may_begin() || controls_.limit_reached()) return Finish(BatchOutcome::Kind::kStopped, std::move(batch));
+    const bool may_begin = controls_.may_begin() && !controls_.limit_reached();
+    if (!may_begin && in_flight_.empty()) return Finish(BatchOutcome::Kind::kStopped, std::move(batch));
     absl::Status status = EnsureSession();
     bool stop = false;
     in_work_ = false;
-    if (status.ok()) status = skip_.has_value() ? SkipRow(batch, stop) : RunSubBatch(batch);
+    if (status.ok()) status = skip_.has_value() ? SkipRow(batch, stop) : RunSubBatches(batch);
     if (!status.ok()) {
-      failed_bound_ = bound_;
-      // What is not known to be whole is not trusted any further: the session goes, and with it the bound looked up ahead.
+      // What is not known to be whole is not trusted any further: the session goes, and with it the bounds looked up ahead.
       if (SqlStateOf(status).empty()) Close();
-      bound_.clear();
+      bounds_.clear();
       BatchOutcome outcome = Finish(BatchOutcome::Kind::kFailed, std::move(batch));
       outcome.failed_sub_batch_size = size_in_use_;
       outcome.in_work = in_work_;
@@ -51,7 +57,7 @@ BatchOutcome LaneRunner::RunBatch() {
       if (outcome.job.has_value()) outcome.job->sqlstate = SqlStateOf(outcome.error);
       return outcome;
     }
-    if (stop || batch.covered >= controls_.batch_size()) break;
+    if (stop || (in_flight_.empty() && batch.covered >= controls_.batch_size())) break;
   }
   return Finish(range_.done() ? BatchOutcome::Kind::kLaneDone : BatchOutcome::Kind::kBatchDone, std::move(batch));
 }
@@ -81,56 +87,129 @@ std::int32_t LaneRunner::NextSize(std::int64_t covered) const {
   return static_cast<std::int32_t>(std::max<std::int64_t>(1, std::min<std::int64_t>(size, left)));
 }
 
-absl::Status LaneRunner::RunSubBatch(Batch& batch) {
+void LaneRunner::FollowCeiling() {
+  const std::int32_t ceiling = controls_.sub_batch_ceiling();
+  if (ceiling == servo_.ceiling()) return;
+  servo_.SetCeiling(ceiling);
+  // A size that somebody set is the size, until it is set again.
+  if (!options_.adaptive || controls_.pinned()) servo_.Pin(ceiling);
+}
+
+int LaneRunner::Depth() const {
+  const bool looking_for_a_row = suspects_ > 0 || failure_cap_ > 0;
+  const bool checking_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_;
+  return looking_for_a_row || checking_where || controls_.has_row_limit() ? 1 : kDepthMax;
+}
+
+bool LaneRunner::SentAll() const { return !in_flight_.empty() && in_flight_.back().new_cursor == range_.upper; }
+
+absl::Status LaneRunner::RunSubBatches(Batch& batch) {
   std::shared_ptr<LaneSession> session;
   {
     absl::MutexLock lock(&mutex_);
     session = session_;
   }
-  if (const std::int32_t ceiling = controls_.sub_batch_ceiling(); ceiling != servo_.ceiling()) {
-    servo_.SetCeiling(ceiling);
-    // A size that somebody set is the size, until it is set again.
-    if (!options_.adaptive || controls_.pinned()) servo_.Pin(ceiling);
+  const int depth = std::min(Depth(), session->depth());
+  while (static_cast<int>(in_flight_.size()) < depth && !SentAll() && batch.sent < controls_.batch_size() && controls_.may_begin() &&
+         !controls_.limit_reached()) {
+    FollowCeiling();
+    const std::int32_t size = NextSize(batch.sent);
+    if (bounds_.empty() || bounds_size_ != size) {
+      // The session is busy, and where the next range begins is known: as soon as it is free.
+      if (!in_flight_.empty()) break;
+      size_in_use_ = size;
+      answered_at_ = clock_.Now();
+      MD_ASSIGN_OR_RETURN(Key bound, session->FindBound(range_, size));
+      bounds_.assign(1, std::move(bound));
+      bounds_size_ = size;
+      continue;  // looked up for a sub-batch that must not begin any more?
+    }
+    const absl::Status sent = SendNext(*session, depth, batch);
+    if (!sent.ok()) return Drain(*session, sent);
   }
-  size_in_use_ = NextSize(batch.covered);
-  const absl::Time begun = clock_.Now();
-  if (bound_.empty() || bound_size_ != size_in_use_) {
-    MD_ASSIGN_OR_RETURN(bound_, session->FindBound(range_, size_in_use_));
-    // Looked up for a sub-batch that must not begin any more?
-    if (!controls_.may_begin()) return absl::OkStatus();
-  }
+  return in_flight_.empty() ? absl::OkStatus() : TakeAnswer(*session, batch);
+}
+
+absl::Status LaneRunner::SendNext(LaneSession& session, int depth, Batch& batch) {
+  size_in_use_ = bounds_size_;
   SubBatchRequest request;
-  request.old_cursor = range_.cursor;
-  request.new_cursor = bound_;
+  request.old_cursor = in_flight_.empty() ? range_.cursor : in_flight_.back().new_cursor;
+  request.new_cursor = std::move(bounds_.front());
+  bounds_.pop_front();
   request.lane_upper = range_.upper;
-  const std::int32_t next_size = NextSize(batch.covered + size_in_use_);
-  request.next_size = bound_ == range_.upper ? 0 : next_size;
   // A few rows picked out by a failure may rightly be left as they are.
   request.check_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_ && suspects_ == 0 && failure_cap_ == 0;
+  // What the bounds behind the last known one are for.
+  const std::int64_t ahead = batch.sent + size_in_use_ + static_cast<std::int64_t>(bounds_.size()) * bounds_size_;
+  const std::int32_t next_size = NextSize(ahead);
+  const Key& last_known = bounds_.empty() ? request.new_cursor : bounds_.back();
+  // One look-up at a time, since each begins where the one before it ended. Bounds for another size are of no use.
+  const bool looking = std::any_of(in_flight_.begin(), in_flight_.end(), [](const InFlight& one) { return one.looks; });
+  const bool looks = !looking && last_known != range_.upper && static_cast<int>(bounds_.size()) < kDepthMax &&
+                     (bounds_.empty() || next_size == bounds_size_);
+  if (looks) {
+    request.next_size = next_size;
+    // Not beyond the batch, whose last sub-batch may be a smaller one.
+    const std::int64_t left = controls_.batch_size() - ahead;
+    request.next_count = depth == 1 ? 1 : static_cast<std::int32_t>(std::clamp<std::int64_t>(left / next_size, 1, kBoundsAhead));
+    request.look_from = last_known;
+  }
+  if (answered_at_ == absl::InfinitePast()) answered_at_ = clock_.Now();
   in_work_ = true;
-  MD_ASSIGN_OR_RETURN(const SubBatchResult result, session->RunSubBatch(request));
-  in_work_ = false;
-  const absl::Duration took = clock_.Now() - begun;
+  failed_bound_ = request.new_cursor;
+  MD_RETURN_IF_ERROR(session.Send(request));
+  in_flight_.push_back({std::move(request.new_cursor), size_in_use_, looks, request.check_where});
+  if (looks) bounds_size_ = next_size;
+  batch.sent += size_in_use_;
+  return absl::OkStatus();
+}
 
-  range_.cursor = std::move(request.new_cursor);
-  bound_ = result.next_bound;
-  bound_size_ = next_size;
-  if (request.check_where && result.matched > 0) saw_rows_ = true;
-  Count(batch, result.affected, result.at, took);
-  controls_.AddRows(result.affected);
+absl::Status LaneRunner::TakeAnswer(LaneSession& session, Batch& batch) {
+  size_in_use_ = in_flight_.front().size;
+  failed_bound_ = in_flight_.front().new_cursor;
+  in_work_ = true;
+  absl::StatusOr<SubBatchResult> result = session.Receive();
+  if (!result.ok()) {
+    in_flight_.pop_front();
+    return Drain(session, result.status());
+  }
+  in_work_ = false;
+  const InFlight done = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  const absl::Time now = clock_.Now();
+  const absl::Duration took = now - answered_at_;
+  // The database went on with the next one at once.
+  answered_at_ = in_flight_.empty() ? absl::InfinitePast() : now;
+
+  range_.cursor = done.new_cursor;
+  for (Key& bound : result->next_bounds) bounds_.push_back(std::move(bound));
+  if (done.check_where && result->matched > 0) saw_rows_ = true;
+  Count(batch, done.size, result->affected, result->at, took);
+  controls_.AddRows(result->affected);
   const bool isolating = suspects_ > 0;
   // It is not among these.
-  suspects_ = std::max(0, suspects_ - size_in_use_);
+  suspects_ = std::max(0, suspects_ - done.size);
   // A remnant of a batch says nothing about a full one, and neither does what a failure made small.
-  if (size_in_use_ >= servo_.size()) servo_.Record({.rows = size_in_use_, .execution = took});
+  if (done.size >= servo_.size()) servo_.Record({.rows = done.size, .execution = took});
   if (failure_cap_ > 0) failure_cap_ = failure_cap_ * 2 >= servo_.size() ? 0 : failure_cap_ * 2;
-  Publish(result, took);
+  Publish(done.size, *result, took);
   if (isolating) {
     absl::MutexLock lock(&mutex_);
     ++view_.isolating;
   }
-  options_.on_sub_batch(result.affected, took);
+  options_.on_sub_batch(result->affected, took);
   return absl::OkStatus();
+}
+
+absl::Status LaneRunner::Drain(LaneSession& session, absl::Status error) {
+  answered_at_ = absl::InfinitePast();
+  for (; !in_flight_.empty(); in_flight_.pop_front()) {
+    const auto answer = session.Receive();
+    // It was refused, as it should be: its old cursor never came about.
+    if (!answer.ok() && !IsCommitUnknown(answer.status())) continue;
+    if (!IsCommitUnknown(error)) error = CommitUnknownError(absl::StrCat("a sub-batch may have been committed besides: ", std::string(error.message())));
+  }
+  return error;
 }
 
 absl::Status LaneRunner::SkipRow(Batch& batch, bool& stop) {
@@ -141,28 +220,30 @@ absl::Status LaneRunner::SkipRow(Batch& batch, bool& stop) {
   }
   size_in_use_ = 1;
   const absl::Time begun = clock_.Now();
-  MD_ASSIGN_OR_RETURN(bound_, session->FindBound(range_, 1));
-  bound_size_ = 1;
+  MD_ASSIGN_OR_RETURN(Key bound, session->FindBound(range_, 1));
+  bounds_.assign(1, bound);
+  bounds_size_ = 1;
   const Skip skip = *std::exchange(skip_, std::nullopt);
   // Another row came in before it, or it is gone: then there is nothing to leave out yet, and the next sub-batch is of one row again.
-  if (bound_ != skip.row) {
+  if (bound != skip.row) {
     suspects_ = std::max(suspects_, 1);
     return absl::OkStatus();
   }
   if (!controls_.may_begin()) return absl::OkStatus();
   SkipRequest request;
   request.old_cursor = range_.cursor;
-  request.new_cursor = bound_;
+  request.new_cursor = bound;
   request.sqlstate = skip.sqlstate;
   request.message = skip.message;
   MD_ASSIGN_OR_RETURN(const SkipResult result, session->SkipRow(request));
   const absl::Duration took = clock_.Now() - begun;
   range_.cursor = std::move(request.new_cursor);
-  bound_.clear();
+  bounds_.clear();
   suspects_ = 0;
-  Count(batch, /*affected=*/0, result.at, took);
+  batch.sent += 1;
+  Count(batch, /*size=*/1, /*affected=*/0, result.at, took);
   SubBatchResult nothing;
-  Publish(nothing, took);
+  Publish(/*size=*/1, nothing, took);
   absl::MutexLock lock(&mutex_);
   view_.failed += result.recorded;
   ++view_.isolating;
@@ -170,25 +251,25 @@ absl::Status LaneRunner::SkipRow(Batch& batch, bool& stop) {
   return absl::OkStatus();
 }
 
-void LaneRunner::Count(Batch& batch, std::int64_t affected, absl::Time at, absl::Duration took) {
+void LaneRunner::Count(Batch& batch, std::int32_t size, std::int64_t affected, absl::Time at, absl::Duration took) {
   range_.rows += affected;
   range_.sub_batches += 1;
-  batch.covered += size_in_use_;
+  batch.covered += size;
   batch.job.rows += affected;
   batch.job.sub_batches += 1;
-  batch.job.sub_batch_size = std::max(batch.job.sub_batch_size, size_in_use_);
+  batch.job.sub_batch_size = std::max(batch.job.sub_batch_size, size);
   batch.job.working += took;
   if (batch.job.sub_batches == 1) batch.job.started_at = at - took;
   batch.job.finished_at = at;
 }
 
-void LaneRunner::Publish(const SubBatchResult& result, absl::Duration took) {
+void LaneRunner::Publish(std::int32_t size, const SubBatchResult& result, absl::Duration took) {
   absl::MutexLock lock(&mutex_);
   view_.range = range_;
   view_.affected += result.affected;
   view_.unchanged += result.unchanged;
   view_.sub_batches += 1;
-  view_.sub_batch_size = size_in_use_;
+  view_.sub_batch_size = size;
   view_.working += took;
 }
 

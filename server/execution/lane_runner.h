@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -50,6 +51,7 @@ class RunControls {
 
   // Canary: no sub-batch begins once so many rows are done (0: no limit).
   void SetRowLimit(std::int64_t rows) { row_limit_.store(rows); }
+  bool has_row_limit() const { return row_limit_.load() > 0; }
   bool limit_reached() const {
     const std::int64_t limit = row_limit_.load();
     return limit > 0 && rows_done_.load() >= limit;
@@ -131,16 +133,32 @@ class LaneRunner {
   struct Batch {
     JobRecord job;
     std::int64_t covered = 0;  // rows of the key range, affected or not
+    std::int64_t sent = 0;     // the same, with what is not answered yet
+  };
+  struct InFlight {
+    Key new_cursor;
+    std::int32_t size = 0;
+    bool looks = false;  // for further bounds
+    bool check_where = false;
   };
   absl::Status EnsureSession() ABSL_LOCKS_EXCLUDED(mutex_);
   // Size of the next sub-batch, from servo, ceiling and what is left of the batch.
   std::int32_t NextSize(std::int64_t covered) const;
-  absl::Status RunSubBatch(Batch& batch);
+  // How many sub-batches may be under way at once: one where the next step depends on what becomes of this one.
+  int Depth() const;
+  // Sends what may be sent, then takes in one answer. `batch` is over once nothing is in flight and nothing may be sent.
+  absl::Status RunSubBatches(Batch& batch);
+  absl::Status SendNext(LaneSession& session, int depth, Batch& batch);
+  absl::Status TakeAnswer(LaneSession& session, Batch& batch);
+  // After an error: what was sent behind it fails too, or is as unknown.
+  absl::Status Drain(LaneSession& session, absl::Status error);
+  bool SentAll() const;
+  void FollowCeiling();
   // `stop`: whether the batch is to end after it.
   absl::Status SkipRow(Batch& batch, bool& stop);
   // What a committed transaction means to the batch.
-  void Count(Batch& batch, std::int64_t affected, absl::Time at, absl::Duration took);
-  void Publish(const SubBatchResult& result, absl::Duration took) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Count(Batch& batch, std::int32_t size, std::int64_t affected, absl::Time at, absl::Duration took);
+  void Publish(std::int32_t size, const SubBatchResult& result, absl::Duration took) ABSL_LOCKS_EXCLUDED(mutex_);
   BatchOutcome Finish(BatchOutcome::Kind kind, Batch batch);
 
   const Options options_;
@@ -150,9 +168,11 @@ class LaneRunner {
   LaneRange range_;
   SubBatchServo servo_;
   bool saw_rows_ = false;       // a sub-batch that was not empty has satisfied `where`
-  Key bound_;                   // looked up ahead for bound_size_ rows; empty: none
-  std::int32_t bound_size_ = 0;
-  std::int32_t size_in_use_ = 0;
+  std::deque<Key> bounds_;       // looked up ahead, each for bounds_size_ rows behind the one before it
+  std::int32_t bounds_size_ = 0;
+  std::deque<InFlight> in_flight_;  // sent, not answered; in order
+  absl::Time answered_at_ = absl::InfinitePast();  // when the database began with the first of these, as far as can be known
+  std::int32_t size_in_use_ = 0;  // of the sub-batch that was sent or failed last
   // One of so many rows after the cursor cannot be done; 0: nothing is being looked for.
   std::int32_t suspects_ = 0;
   struct Skip {

@@ -85,8 +85,10 @@ enum class Forgetting {
 struct SubBatchRequest {
   Key old_cursor;      // empty: none yet
   Key new_cursor;      // upper bound of this sub-batch, inclusive
-  Key lane_upper;      // for the look-up of the next bound
-  std::int64_t next_size = 0;  // rows of the next sub-batch; 0: do not look it up
+  Key lane_upper;      // for the look-up of the next bounds
+  std::int64_t next_size = 0;  // rows of each sub-batch to look bounds up for; 0: look none up
+  std::int32_t next_count = 1;  // how many bounds; fewer at the lane's end
+  Key look_from;       // the last bound that is known: the next ones are behind it; empty: new_cursor
   bool check_where = false;    // the first non-empty sub-batch of a lane: MD002 when every matching row still matches
 };
 
@@ -94,7 +96,7 @@ struct SubBatchResult {
   std::int64_t affected = 0;   // rows, exactly
   std::int64_t matched = -1;   // rows that matched `where` before (with check_where, and in VERIFY); -1: not counted
   std::int64_t unchanged = 0;  // newly recorded as UNCHANGED (VERIFY)
-  Key next_bound;              // empty when next_size was 0; the lane's upper when fewer rows are left
+  std::vector<Key> next_bounds;  // in order; none when next_size was 0; the lane's upper as the last one when fewer rows are left
   absl::Time at = absl::InfinitePast();  // target's clock_timestamp()
 };
 
@@ -139,9 +141,21 @@ class LaneSession {
   // most `upper`. Read only.
   virtual absl::StatusOr<Key> FindBound(const LaneRange& range, std::int64_t size) = 0;
 
-  // Work, check-and-set and look-up of the next bound: one transaction, one message. See Checkpoint protocol above.
+  // Work, check-and-set and look-up of the next bounds: one transaction, one message. See Checkpoint protocol above.
   // MD001 ABORTED: fenced. MD002, MD003, MD004 as in failure.h. On any error nothing was committed, except IsCommitUnknown.
-  virtual absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) = 0;
+  absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) {
+    const absl::Status sent = Send(request);
+    if (!sent.ok()) return sent;
+    return Receive();
+  }
+
+  // The same in two halves, so that the database need not wait for us between two sub-batches: up to depth() may have been sent and not
+  // been answered. They run one after the other, each in its own transaction, and answers come in that order. Once one has failed, those
+  // sent after it can only fail too: their old cursor never comes (MD001). Receive is to be called once for each Send that was OK, before
+  // anything else of this session. An error of Send: it was not sent; what was sent before it is IsCommitUnknown when answered.
+  virtual int depth() const = 0;
+  virtual absl::Status Send(const SubBatchRequest& request) = 0;
+  virtual absl::StatusOr<SubBatchResult> Receive() = 0;
 
   // Leaves a row out: records it (every row that is in the range by then) and moves the cursor past it, in one transaction with the same
   // check-and-set. Errors of RunSubBatch.

@@ -18,6 +18,7 @@
 #include "migrations/definition/definition.h"
 #include "migrations/model/status_macros.h"
 #include "server/clock.h"
+#include "server/execution/lane_runner.h"
 #include "server/dev/private_postgres.h"
 #include "server/targets/postgres/connection.h"
 #include "server/targets/postgres/postgres_target.h"
@@ -32,6 +33,7 @@ struct Settings {
   std::int64_t rows = 2'000'000;
   std::int64_t batch = 1000;
   int rounds = 3;
+  std::string only;  // part of a variant's name; empty: all
 };
 
 class Bench {
@@ -52,6 +54,7 @@ class Bench {
     std::map<std::string, std::vector<double>> seconds;
     for (int round = 0; round < settings_.rounds; ++round) {
       for (const auto& [name, variant] : variants) {
+        if (name.find(settings_.only) == std::string::npos) continue;
         MD_RETURN_IF_ERROR(FreshTable());
         const absl::Time begun = Clock::Real().Now();
         MD_RETURN_IF_ERROR(variant());
@@ -60,9 +63,11 @@ class Bench {
         if (left.integer(0, 0) != 0) return absl::InternalError(absl::StrCat(name, " left ", left.integer(0, 0), " rows"));
       }
     }
-    const double reference = Median(seconds["PL/pgSQL loop, durable"]);
+    const std::vector<double>& loop = seconds["PL/pgSQL loop, durable"];
+    const double reference = loop.empty() ? 0 : Median(loop);
     absl::PrintF("%d rows, batches of %d, %d rounds, medians\n", settings_.rows, settings_.batch, settings_.rounds);
     for (const auto& [name, variant] : variants) {
+      if (seconds[name].empty()) continue;
       const double median = Median(seconds[name]);
       absl::PrintF("%-38s %9.0f rows/s  %5.2f of the durable loop\n", name, static_cast<double>(settings_.rows) / median, reference / median);
     }
@@ -133,16 +138,17 @@ class Bench {
     options.range = checkpoint.lanes[0];
     options.plan = &plan;
     options.synchronous_commit = synchronous;
-    MD_ASSIGN_OR_RETURN(const auto session, target->OpenLane(options));
-    SubBatchRequest sub_batch;
-    MD_ASSIGN_OR_RETURN(sub_batch.new_cursor, session->FindBound(options.range, settings_.batch));
-    sub_batch.lane_upper = options.range.upper;
-    sub_batch.next_size = settings_.batch;
-    while (true) {
-      MD_ASSIGN_OR_RETURN(const SubBatchResult result, session->RunSubBatch(sub_batch));
-      if (sub_batch.new_cursor == options.range.upper) break;
-      sub_batch.old_cursor = sub_batch.new_cursor;
-      sub_batch.new_cursor = result.next_bound;
+    RunControls controls(Clock::Real());
+    controls.TrustUntil(absl::InfiniteFuture());
+    controls.SetSizes({.batch_size = static_cast<std::int32_t>(50 * settings_.batch), .sub_batch_size = static_cast<std::int32_t>(settings_.batch)}, true);
+    LaneRunner::Options lane;
+    lane.lane = options;
+    lane.first_sub_batch_size = static_cast<std::int32_t>(settings_.batch);
+    lane.adaptive = false;
+    LaneRunner runner(lane, *target, controls, Clock::Real());
+    while (!runner.done()) {
+      const BatchOutcome outcome = runner.RunBatch();
+      if (outcome.kind == BatchOutcome::Kind::kFailed) return outcome.error;
     }
     return target->Barrier(checkpoint.claim, /*completed=*/true);
   }
@@ -211,6 +217,7 @@ int main(int argc, char** argv) {
   app.add_option("--url", settings.url, "database to use; tables t and schema migration_control there are dropped (default: a private one)");
   app.add_option("--rows", settings.rows, "rows of the table")->check(CLI::Range(1, 100'000'000));
   app.add_option("--batch", settings.batch, "rows of a sub-batch")->check(CLI::Range(1, 1'000'000));
+  app.add_option("--only", settings.only, "only variants whose name holds this");
   app.add_option("--rounds", settings.rounds, "how often each variant runs")->check(CLI::Range(1, 100));
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = migrationd::Main(settings);

@@ -1,6 +1,7 @@
 #include "tests/support/in_memory_target.h"
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -54,7 +55,16 @@ class InMemorySession final : public LaneSession {
     return bound;
   }
 
-  absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) override {
+  int depth() const override { return 2; }
+
+  absl::Status Send(const SubBatchRequest& request) override {
+    sent_.push_back(request);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<SubBatchResult> Receive() override {
+    const SubBatchRequest request = std::move(sent_.front());
+    sent_.pop_front();
     MD_RETURN_IF_ERROR(database_->Enter("RunSubBatch", stop_));
     absl::StatusOr<SubBatchResult> result;
     {
@@ -66,9 +76,10 @@ class InMemorySession final : public LaneSession {
       result = database_->Commit(options_, has_where_, request);
     }
     MD_RETURN_IF_ERROR(result.status());
-    if (request.next_size > 0) {
-      result->next_bound = KeyOf(
-          std::min<int>(KeyOf(request.lane_upper), KeyOf(request.new_cursor) + static_cast<int>(request.next_size)));
+    int bound = KeyOf(request.look_from.empty() ? request.new_cursor : request.look_from);
+    for (int i = 0; request.next_size > 0 && i < request.next_count && bound < KeyOf(request.lane_upper); ++i) {
+      bound = std::min<int>(KeyOf(request.lane_upper), bound + static_cast<int>(request.next_size));
+      result->next_bounds.push_back(KeyOf(bound));
     }
     MD_RETURN_IF_ERROR(database_->Leave("RunSubBatch", stop_));
     return result;
@@ -93,6 +104,7 @@ class InMemorySession final : public LaneSession {
   LaneOptions options_;
   const bool has_where_;
   const std::stop_token stop_;
+  std::deque<SubBatchRequest> sent_;
 };
 
 InMemoryDatabase::InMemoryDatabase(int rows) : rows_(rows), times_(static_cast<std::size_t>(rows), 0) {

@@ -172,14 +172,14 @@ TEST_P(SubBatch, LooksUpTheNextBoundForTheSizeAsked) {
   EXPECT_EQ(bound, Key{"30"});
   SubBatchRequest request{.old_cursor = {}, .new_cursor = bound, .lane_upper = {"100"}, .next_size = 25};
   MD_ASSERT_OK_AND_ASSIGN(SubBatchResult result, session->RunSubBatch(request));
-  EXPECT_EQ(result.next_bound, Key{"55"});
+  EXPECT_EQ(result.next_bounds, std::vector<Key>{{"55"}});
   EXPECT_GT(result.at, absl::UnixEpoch() + absl::Hours(24 * 365 * 50));
   request = {.old_cursor = {"30"}, .new_cursor = {"55"}, .lane_upper = {"100"}, .next_size = 1000};
   MD_ASSERT_OK_AND_ASSIGN(result, session->RunSubBatch(request));
-  EXPECT_EQ(result.next_bound, Key{"100"}) << "the lane's end when fewer rows are left";
+  EXPECT_EQ(result.next_bounds, std::vector<Key>{{"100"}}) << "the lane's end when fewer rows are left";
   request = {.old_cursor = {"55"}, .new_cursor = {"100"}, .lane_upper = {"100"}, .next_size = 0};
   MD_ASSERT_OK_AND_ASSIGN(result, session->RunSubBatch(request));
-  EXPECT_TRUE(result.next_bound.empty());
+  EXPECT_TRUE(result.next_bounds.empty());
   EXPECT_EQ(Counts(), "1:100");
 }
 
@@ -462,7 +462,7 @@ TEST_F(OneSubBatch, IsOneTransaction) {
     SubBatchRequest request{.old_cursor = range.cursor, .new_cursor = next, .lane_upper = {"200"}, .next_size = 10};
     MD_ASSERT_OK_AND_ASSIGN(const SubBatchResult result, session->RunSubBatch(request));
     range.cursor = next;
-    next = result.next_bound;
+    next = result.next_bounds.empty() ? Key{} : result.next_bounds.front();
   }
   const std::int64_t after = std::stoll(Ask(url_, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"));
   EXPECT_EQ(after - before, 10);

@@ -163,7 +163,7 @@ absl::StatusOr<std::int64_t> RunLane(Target& target, const Checkpoint& checkpoin
     if (!result.ok()) return result.status();
     affected += result->affected;
     range.cursor = next;
-    next = result->next_bound;
+    next = result->next_bounds.empty() ? Key{} : result->next_bounds.front();
   }
   return affected;
 }

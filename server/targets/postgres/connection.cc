@@ -134,6 +134,50 @@ absl::StatusOr<QueryResult> Connection::Execute(const std::string& name, const P
                                     nullptr, nullptr, 0));
 }
 
+absl::Status Connection::Send(const std::string& name, const Parameters& parameters) {
+  PGconn* connection = connection_.get();
+  if (PQpipelineStatus(connection) == PQ_PIPELINE_OFF && PQenterPipelineMode(connection) == 0) return Lost("no pipeline can be begun");
+  std::vector<const char*> values;
+  for (const auto& parameter : parameters) values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
+  // The sync behind it ends its transaction, and keeps an error in it from those that follow.
+  if (PQsendQueryPrepared(connection, name.c_str(), static_cast<int>(values.size()), values.data(), nullptr, nullptr, 0) == 0 ||
+      PQpipelineSync(connection) == 0) {
+    return Lost("the query could not be sent");
+  }
+  ++outstanding_;
+  return Flush(DeadlineMs(query_timeout_));
+}
+
+absl::StatusOr<QueryResult> Connection::Receive() {
+  --outstanding_;
+  const std::int64_t deadline = DeadlineMs(query_timeout_);
+  absl::Status error;
+  std::unique_ptr<PGresult, decltype(&PQclear)> last(nullptr, &PQclear);
+  int pauses = 0;
+  while (true) {
+    MD_ASSIGN_OR_RETURN(PGresult* const next, Next(deadline));
+    if (next == nullptr) {
+      // Before and behind a query's results.
+      if (broken() || ++pauses > 2) return Lost("the connection broke");
+      continue;
+    }
+    std::unique_ptr<PGresult, decltype(&PQclear)> result(next, &PQclear);
+    const ExecStatusType status = PQresultStatus(result.get());
+    if (status == PGRES_PIPELINE_SYNC) break;
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
+      last = std::move(result);
+    } else if (error.ok()) {
+      error = ErrorOf(result.get(), /*tell_position=*/false);
+      // The server ended the connection: there will be no sync.
+      if (broken()) return error;
+    }
+  }
+  if (outstanding_ == 0 && PQexitPipelineMode(connection_.get()) == 0) return Lost("the pipeline could not be ended");
+  if (!error.ok()) return error;
+  if (last == nullptr) return Lost("the database gave no answer");
+  return QueryResult(last.release());
+}
+
 absl::Status Connection::Parse(const std::string& sql, const std::vector<Oid>& types) {
   return Finish(PQsendPrepare(connection_.get(), "", sql.c_str(), static_cast<int>(types.size()), types.data()),
                 /*tell_position=*/true)
@@ -178,20 +222,24 @@ absl::Status Connection::Flush(std::int64_t deadline_ms) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<PGresult*> Connection::Next(std::int64_t deadline_ms) {
+  PGconn* connection = connection_.get();
+  while (PQisBusy(connection) != 0) {
+    MD_RETURN_IF_ERROR(Wait(/*for_write=*/false, deadline_ms));
+    if (PQconsumeInput(connection) == 0) return Lost("the connection broke");
+  }
+  return PQgetResult(connection);
+}
+
 absl::StatusOr<QueryResult> Connection::Finish(int sent, bool tell_position) {
   if (sent == 0) return Lost("the query could not be sent");
-  PGconn* connection = connection_.get();
   const std::int64_t deadline = DeadlineMs(query_timeout_);
   MD_RETURN_IF_ERROR(Flush(deadline));
   absl::Status error;
   std::unique_ptr<PGresult, decltype(&PQclear)> last(nullptr, &PQclear);
   // To the end of the message: in the extended protocol the result comes before the commit, whose error follows it.
   while (true) {
-    while (PQisBusy(connection) != 0) {
-      MD_RETURN_IF_ERROR(Wait(/*for_write=*/false, deadline));
-      if (PQconsumeInput(connection) == 0) return Lost("the connection broke");
-    }
-    PGresult* result = PQgetResult(connection);
+    MD_ASSIGN_OR_RETURN(PGresult* const result, Next(deadline));
     if (result == nullptr) break;
     last.reset(result);
     const ExecStatusType status = PQresultStatus(result);

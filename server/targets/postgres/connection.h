@@ -68,6 +68,10 @@ class Connection {
   absl::StatusOr<QueryResult> Query(const std::string& sql, const Parameters& parameters);
   absl::Status Prepare(const std::string& name, const std::string& sql);
   absl::StatusOr<QueryResult> Execute(const std::string& name, const Parameters& parameters);
+  // Execute in two halves: several may be sent before the first is answered; each is a transaction of its own, whatever became of those
+  // before it. Receive gives the answers in the order of sending. While any is outstanding, only these two may be called.
+  absl::Status Send(const std::string& name, const Parameters& parameters);
+  absl::StatusOr<QueryResult> Receive();
   // Parses only, as the unnamed statement, and says at which character an error is.
   absl::Status Parse(const std::string& sql, const std::vector<Oid>& types);
 
@@ -92,6 +96,8 @@ class Connection {
   // Sends what was queued, then reads all results; the last one, or the first error, with its position in the text if
   // asked.
   absl::StatusOr<QueryResult> Finish(int sent, bool tell_position = false);
+  // The next result of what was sent; null between two.
+  absl::StatusOr<PGresult*> Next(std::int64_t deadline_ms);
   absl::Status Flush(std::int64_t deadline_ms);
   // Waits until the socket is ready; UNAVAILABLE after the deadline or when told to stop.
   absl::Status Wait(bool for_write, std::int64_t deadline_ms);
@@ -102,6 +108,7 @@ class Connection {
   int backend_pid_ = 0;
   bool pooled_ = false;
   bool gave_up_ = false;
+  int outstanding_ = 0;
   std::unique_ptr<StopSignal> stop_;  // null: never told to stop
 };
 

@@ -58,11 +58,15 @@ class DirectSession : public LaneSessionBase {
   // Makes the functions; before anything else.
   absl::Status Prepare();
   absl::StatusOr<Key> FindBound(const LaneRange& range, std::int64_t size) override;
-  absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) override;
+  int depth() const override { return 2; }
+  absl::Status Send(const SubBatchRequest& request) override;
+  absl::StatusOr<SubBatchResult> Receive() override;
 
  private:
   absl::Status Begin() override;
   absl::Status Make(bool first);
+
+  int sent_ = 0;  // and not answered
 };
 
 class PooledSession : public LaneSessionBase {
@@ -70,10 +74,14 @@ class PooledSession : public LaneSessionBase {
   PooledSession(std::unique_ptr<Connection> connection, const LaneOptions& options, SessionSettings settings)
       : LaneSessionBase(std::move(connection), options), settings_(std::move(settings)) {}
   absl::StatusOr<Key> FindBound(const LaneRange& range, std::int64_t size) override;
-  absl::StatusOr<SubBatchResult> RunSubBatch(const SubBatchRequest& request) override;
+  // Runs it; the answer is kept for Receive.
+  absl::Status Send(const SubBatchRequest& request) override;
+  absl::StatusOr<SubBatchResult> Receive() override;
+  int depth() const override { return 1; }
 
  private:
   absl::Status Begin() override;
+  absl::StatusOr<SubBatchResult> Run(const SubBatchRequest& request);
   absl::StatusOr<Key> LookUpBound(const Key& cursor, const Key& upper, std::int64_t size);
   absl::StatusOr<SubBatchResult> WorkAndSet(const SubBatchRequest& request);
   absl::Status Execute(const SubBatchRequest& request, SubBatchResult& result);
@@ -85,6 +93,7 @@ class PooledSession : public LaneSessionBase {
                                            std::int64_t& count);
 
   const SessionSettings settings_;
+  absl::StatusOr<SubBatchResult> answer_ = absl::InternalError("nothing was sent");
 };
 
 // SCHEMA_CHANGED (MD004) when the plan's table is not the one of that name any more.

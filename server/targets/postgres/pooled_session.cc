@@ -38,7 +38,14 @@ absl::StatusOr<Key> PooledSession::LookUpBound(const Key& cursor, const Key& upp
   return key;
 }
 
-absl::StatusOr<SubBatchResult> PooledSession::RunSubBatch(const SubBatchRequest& request) {
+absl::Status PooledSession::Send(const SubBatchRequest& request) {
+  answer_ = Run(request);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SubBatchResult> PooledSession::Receive() { return std::move(answer_); }
+
+absl::StatusOr<SubBatchResult> PooledSession::Run(const SubBatchRequest& request) {
   MD_RETURN_IF_ERROR(Begin());
   auto result = WorkAndSet(request);
   if (!result.ok()) {
@@ -55,8 +62,10 @@ absl::StatusOr<SubBatchResult> PooledSession::WorkAndSet(const SubBatchRequest& 
   MD_RETURN_IF_ERROR(options_.pass > 1 ? Verify(request, result) : Execute(request, result));
   // Again, now that the work holds its lock: between the first look and that lock the table may have been swapped.
   MD_RETURN_IF_ERROR(CheckTable(*connection_, plan_));
-  if (request.next_size > 0) {
-    MD_ASSIGN_OR_RETURN(result.next_bound, LookUpBound(request.new_cursor, request.lane_upper, request.next_size));
+  Key last = request.look_from.empty() ? request.new_cursor : request.look_from;
+  for (int i = 0; request.next_size > 0 && i < request.next_count && last != request.lane_upper; ++i) {
+    MD_ASSIGN_OR_RETURN(last, LookUpBound(last, request.lane_upper, request.next_size));
+    result.next_bounds.push_back(last);
   }
   // Deferred constraints and triggers would otherwise run at commit, outside the statement's timeout.
   MD_RETURN_IF_ERROR(connection_->Query("SET CONSTRAINTS ALL IMMEDIATE").status());

@@ -90,7 +90,7 @@ std::vector<std::string> LaneFunctions::SubBatchTypes() const {
   std::vector<std::string> types = plan_.key_casts;
   Append(types, plan_.key_casts);
   Append(types, plan_.parameter_types);
-  Append(types, {"text[]", "text[]", "text[]", "bigint", "boolean"});
+  Append(types, {"text[]", "text[]", "text[]", "bigint", "boolean", "text[]", "integer"});
   Append(types, plan_.key_casts);
   return types;
 }
@@ -147,15 +147,16 @@ std::string LaneFunctions::CheckAndSet() const {
       Extra(2), migration, options_.range.lane, options_.claim.epoch, QuoteLiteral(options_.claim.token), Extra(1));
 }
 
-// From the new cursor, which is the second key of the work's placeholders.
-std::string LaneFunctions::NextBound() const {
+// Each behind the one before it, all in one flat array.
+std::string LaneFunctions::NextBounds() const {
   const std::size_t columns = plan_.key.size();
   std::vector<std::string> arguments;
-  for (std::size_t i = 0; i < columns; ++i) arguments.push_back(absl::StrCat("$", columns + i + 1));
-  for (std::size_t i = 0; i < columns; ++i) arguments.push_back(Extra(6 + i));
+  for (std::size_t i = 0; i < columns; ++i) arguments.push_back(absl::StrCat("md_from[", i + 1, "]::", plan_.key_casts[i]));
+  for (std::size_t i = 0; i < columns; ++i) arguments.push_back(Extra(8 + i));
   arguments.push_back(Extra(4));
-  return absl::StrCat("IF ", Extra(4), " > 0 THEN\n  md_next := coalesce(pg_temp.md_bound(",
-                      absl::StrJoin(arguments, ", "), "), ", Extra(3), ");\nEND IF;\n");
+  return absl::StrCat("IF ", Extra(4), " > 0 THEN\n  md_from := ", Extra(6), ";\n  FOR md_i IN 1 .. ", Extra(7),
+                      " LOOP\n    md_from := coalesce(pg_temp.md_bound(", absl::StrJoin(arguments, ", "), "), ", Extra(3),
+                      ");\n    md_next := md_next || md_from;\n    EXIT WHEN md_from = ", Extra(3), ";\n  END LOOP;\nEND IF;\n");
 }
 
 std::string LaneFunctions::CreateSubBatch() const {
@@ -165,14 +166,14 @@ std::string LaneFunctions::CreateSubBatch() const {
       "bigint)\n"
       "LANGUAGE plpgsql AS ",
       tag_,
-      "\n#variable_conflict use_column\nDECLARE\n  md_keys text[];\nBEGIN\nmd_matched := -1;\nmd_unchanged := 0;\n",
+      "\n#variable_conflict use_column\nDECLARE\n  md_keys text[];\n  md_from text[];\nBEGIN\nmd_matched := -1;\nmd_unchanged := 0;\n",
       CheckTable(plan_), options_.pass > 1 ? VerifyBody() : ExecuteBody(),
       // Again, now that the work holds its lock: between the first look and that lock the table may have been swapped.
       CheckTable(plan_),
       // Deferred constraints and triggers would otherwise run at commit, outside the statement's timeout.
       "SET CONSTRAINTS ALL IMMEDIATE;\n",
       // The last write.
-      CheckAndSet(), NextBound(), "md_at := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;\nEND\n", tag_);
+      CheckAndSet(), NextBounds(), "md_at := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;\nEND\n", tag_);
 }
 
 std::string LaneFunctions::CallBound() const {

@@ -40,8 +40,9 @@ inline constexpr char kWhereNotSatisfiedMessage[] =
 // them.
 //
 // md_sub_batch takes the work's placeholders, then old cursor, new cursor and the lane's upper bound as text[], the
-// next size (0: no look-up), whether to check `where`, and the lane's upper bound by column. It returns md_affected,
-// md_matched (-1: not counted), md_unchanged, md_next and md_at (microseconds since 1970).
+// next size (0: no look-up), whether to check `where`, the key to look up from as text[], how many bounds, and the lane's upper bound by
+// column. It returns md_affected, md_matched (-1: not counted), md_unchanged, md_next (the columns of all bounds in a row) and md_at
+// (microseconds since 1970).
 class LaneFunctions {
  public:
   // `first`: for the sub-batch that begins at the lane's inclusive lower bound.
@@ -60,7 +61,7 @@ class LaneFunctions {
   std::string ExecuteBody() const;
   std::string VerifyBody() const;
   std::string CheckAndSet() const;
-  std::string NextBound() const;
+  std::string NextBounds() const;
   std::vector<std::string> BoundTypes() const;
   std::vector<std::string> SubBatchTypes() const;
   // The n-th argument (from 1) after the work's placeholders.
