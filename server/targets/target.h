@@ -88,7 +88,7 @@ struct SubBatchRequest {
   Key lane_upper;      // for the look-up of the next bounds
   std::int64_t next_size = 0;  // rows of each sub-batch to look bounds up for; 0: look none up
   std::int32_t next_count = 1;  // how many bounds; fewer at the lane's end
-  Key look_from;       // the last bound that is known: the next ones are behind it; empty: new_cursor
+  Key look_from = {};  // the last bound that is known: the next ones are behind it; empty: new_cursor
   bool check_where = false;    // the first non-empty sub-batch of a lane: MD002 when every matching row still matches
 };
 
