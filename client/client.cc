@@ -121,6 +121,8 @@ absl::StatusOr<v1::Migration> Client::Retry(const std::string& migration, const 
   return impl_->Verb(&Stub::Retry, std::move(request));
 }
 
+absl::StatusOr<v1::Migration> Client::SetPace(v1::SetPaceRequest request) { return impl_->Verb(&Stub::SetPace, std::move(request)); }
+
 absl::StatusOr<v1::Migration> Client::SetBatchSize(v1::SetBatchSizeRequest request) {
   return impl_->Verb(&Stub::SetBatchSize, std::move(request));
 }

@@ -1,5 +1,8 @@
-// pause, resume, retry, set-batch-size, accept, cancel, cleanup, delete: what an operator does to a migration.
+// pause, resume, retry, set-batch-size, set-pace, accept, cancel, cleanup, delete: what an operator does to a migration.
+#include <algorithm>
 #include <limits>
+#include <optional>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -149,6 +152,44 @@ absl::Status SetBatchSize(Session& session, const SizeArguments& arguments) {
   return absl::OkStatus();
 }
 
+struct PaceArguments : VerbArguments {
+  bool automatic = false;
+  std::optional<absl::Duration> interval;
+  std::optional<std::int64_t> max_rows_per_second;
+  std::optional<std::int32_t> lanes;
+  std::vector<std::string> windows;
+  std::optional<absl::Duration> target_sub_batch_time;
+  std::optional<absl::Duration> lock_timeout;
+  std::optional<absl::Duration> statement_timeout;
+  std::optional<absl::Time> until;
+};
+
+absl::Status SetPace(Session& session, const PaceArguments& arguments) {
+  const absl::StatusOr<std::string> named = session.Named(arguments.name);
+  if (!named.ok()) return named.status();
+  v1::SetPaceRequest request;
+  request.set_migration(*named);
+  request.set_automatic(arguments.automatic);
+  if (arguments.interval.has_value()) *request.mutable_interval() = ToProto(*arguments.interval);
+  if (arguments.max_rows_per_second.has_value()) request.set_max_rows_per_second(*arguments.max_rows_per_second);
+  if (arguments.lanes.has_value()) request.set_lanes(*arguments.lanes);
+  request.mutable_windows()->Assign(arguments.windows.begin(), arguments.windows.end());
+  if (arguments.target_sub_batch_time.has_value()) *request.mutable_target_sub_batch_time() = ToProto(*arguments.target_sub_batch_time);
+  if (arguments.lock_timeout.has_value()) *request.mutable_lock_timeout() = ToProto(*arguments.lock_timeout);
+  if (arguments.statement_timeout.has_value()) *request.mutable_statement_timeout() = ToProto(*arguments.statement_timeout);
+  if (arguments.until.has_value()) *request.mutable_until() = ToProto(*arguments.until);
+  request.set_reason(arguments.call.reason);
+  request.set_request_id(arguments.call.request_id);
+  request.set_expected_revision(arguments.call.expected_revision);
+  request.set_validate_only(arguments.call.validate_only);
+  const absl::StatusOr<v1::Migration> migration = session.client().SetPace(request);
+  if (!migration.ok()) return session.Explain(migration.status());
+  v1::SetPaceResponse response;
+  *response.mutable_migration() = *migration;
+  session.PrintMigration(response, *migration, absl::StrCat(Prefix(arguments.call), PaceText(migration->pace()), ": "));
+  return absl::OkStatus();
+}
+
 void AddPause(CommandSet& commands) {
   CLI::App& command = commands.Add(
       "pause",
@@ -225,6 +266,44 @@ void AddSetBatchSize(CommandSet& commands) {
       });
 }
 
+CLI::Option* AddDuration(CLI::App& command, const std::string& name, std::optional<absl::Duration>& value, const std::string& description) {
+  return command
+      .add_option_function<std::string>(name, [&value](const std::string& text) { value = *ParseDuration(text); }, description)
+      ->check([](const std::string& text) -> std::string {
+        const absl::StatusOr<absl::Duration> duration = ParseDuration(text);
+        return duration.ok() ? "" : std::string(duration.status().message());
+      })
+      ->type_name("DURATION");
+}
+
+void AddSetPace(CommandSet& commands) {
+  CLI::App& command = commands.Add("set-pace", "Change interval, rate, lanes, windows or time limits, from the next sub-batch on",
+                                   "migrationctl set-pace backfill_builds_stage_id --lanes 4 --interval 0s --until 6h");
+  const auto arguments = std::make_shared<PaceArguments>();
+  AddName(command, arguments->name)->required();
+  CLI::Option* automatic = command.add_flag("--auto", arguments->automatic, "Back to what the definition says");
+  const std::vector<CLI::Option*> settings = {
+      AddDuration(command, "--interval", arguments->interval, "Rest of a lane after a batch that changed rows"),
+      command.add_option("--max-rows-per-second", arguments->max_rows_per_second, "Over all lanes; 0: no limit")->type_name("ROWS"),
+      command.add_option("--lanes", arguments->lanes, "Key ranges that progress at once, 1 to 16")->type_name("N"),
+      command.add_option("--window", arguments->windows, "When it may work, such as 'Mon-Fri 22:00-06:00 Europe/Berlin'; repeatable; ALWAYS: no window")
+          ->type_name("WINDOW"),
+      AddDuration(command, "--target-time", arguments->target_sub_batch_time, "What a sub-batch should take"),
+      AddDuration(command, "--lock-timeout", arguments->lock_timeout, "Longest wait for one lock"),
+      AddDuration(command, "--statement-timeout", arguments->statement_timeout, "Longest time of one sub-batch"),
+  };
+  CLI::Option* until = AddUntil(command, arguments->until, "Back to what the definition says then: a time, or a duration from now");
+  AddMutationOptions(command, arguments->call);
+  Session& session = commands.session();
+  commands.OnRun(
+      command, Selects::kOne, [&session, arguments] { return SetPace(session, *arguments); },
+      [automatic, settings, until] {
+        const bool sets = std::any_of(settings.begin(), settings.end(), [](const CLI::Option* option) { return option->count() > 0; });
+        if (automatic->count() > 0 && (sets || until->count() > 0)) throw CLI::ValidationError("--auto", "takes no other setting");
+        if (automatic->count() == 0 && !sets) throw CLI::ValidationError("set-pace", "needs at least one setting, or --auto");
+      });
+}
+
 }  // namespace
 
 void AddControlCommands(CommandSet& commands) {
@@ -233,6 +312,7 @@ void AddControlCommands(CommandSet& commands) {
                               &Client::Resume);
   AddRetry(commands);
   AddSetBatchSize(commands);
+  AddSetPace(commands);
   AddVerb<v1::AcceptResponse>(
       commands, "accept", "Complete a migration that is HALTED with ROWS_LEFT: those rows stay as they are",
       "migrationctl accept backfill_builds_stage_id --reason 'tenants without stage'", &Client::Accept);

@@ -168,13 +168,11 @@ void DescribeSettings(const v1::Migration& migration, Fields& fields) {
   fields.Line("Sizes", sizes);
   if (migration.has_pace()) {
     const v1::MigrationPace& pace = migration.pace();
-    fields.Line("Pace",
-                absl::StrCat(pace.lanes(), pace.lanes() == 1 ? " lane" : " lanes", ", rest of ",
-                             HumanDuration(FromProto(pace.interval())), " after a batch",
-                             pace.max_rows_per_second() > 0
-                                 ? absl::StrCat(", at most ", FormatCount(pace.max_rows_per_second()), " rows/s")
-                                 : "",
-                             pace.windows().empty() ? "" : absl::StrCat(", in ", absl::StrJoin(pace.windows(), "; "))));
+    std::string set;
+    if (pace.has_override()) {
+      set = absl::StrCat("; set by ", pace.override().author(), pace.override().has_until() ? " until " + fields.In(pace.override().until()) : "");
+    }
+    fields.Line("Pace", absl::StrCat(PaceText(pace), set));
   }
 }
 
@@ -212,7 +210,8 @@ void DescribeWork(const v1::Migration& migration, Fields& fields) {
       holds.push_back(absl::StrCat(kind, " ", HumanDuration(absl::Seconds(seconds))));
     std::sort(holds.begin(), holds.end());
     fields.Line("Time", absl::StrCat("working ", HumanDuration(FromProto(time.working())), ", waiting for locks ",
-                                     HumanDuration(FromProto(time.lock_wait())),
+                                     HumanDuration(FromProto(time.lock_wait())), ", resting ", HumanDuration(FromProto(time.interval())),
+                                     ", opening and ending passes ", HumanDuration(FromProto(time.steps())),
                                      holds.empty() ? "" : ", held: ", absl::StrJoin(holds, ", ")));
   }
   if (!migration.owner().empty()) {
@@ -232,6 +231,13 @@ void DescribeWork(const v1::Migration& migration, Fields& fields) {
 }
 
 }  // namespace
+
+std::string PaceText(const v1::MigrationPace& pace) {
+  return absl::StrCat(pace.lanes(), pace.lanes() == 1 ? " lane" : " lanes", ", rest of ", HumanDuration(FromProto(pace.interval())),
+                      " after a batch",
+                      pace.max_rows_per_second() > 0 ? absl::StrCat(", at most ", FormatCount(pace.max_rows_per_second()), " rows/s") : "",
+                      pace.windows().empty() ? "" : absl::StrCat(", in ", absl::StrJoin(pace.windows(), "; ")));
+}
 
 std::string FullName(const v1::Migration& migration) { return absl::StrCat(migration.target(), "/", migration.name()); }
 

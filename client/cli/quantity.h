@@ -32,5 +32,6 @@ absl::StatusOr<absl::Time> ParseTimeOrDuration(const std::string& text, absl::Ti
 absl::Time FromProto(const google::protobuf::Timestamp& timestamp);
 absl::Duration FromProto(const google::protobuf::Duration& duration);
 google::protobuf::Timestamp ToProto(absl::Time time);
+google::protobuf::Duration ToProto(absl::Duration duration);
 
 }  // namespace migrationctl

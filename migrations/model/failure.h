@@ -13,6 +13,7 @@ inline constexpr std::string_view kSqlStateFenced = "MD001";             // anot
 inline constexpr std::string_view kSqlStateWhereNotSatisfied = "MD002";  // no row stopped matching `where`
 inline constexpr std::string_view kSqlStateFrozen = "MD003";             // migration_control.freeze() is in force
 inline constexpr std::string_view kSqlStateSchemaChanged = "MD004";      // the table was replaced or a column changed
+inline constexpr std::string_view kSqlStateLockNotAvailable = "55P03";   // PostgreSQL's own: lock_timeout
 inline constexpr std::string_view kSqlStateNotCompleted = "MD005";       // require_completed()
 
 // What to do about a failed sub-batch (design 6).

@@ -81,6 +81,24 @@ struct SizeOverride {
   std::optional<absl::Time> until = std::nullopt;
 };
 
+// What SetPace may put in the place of the definition's pace; those that are not set stay the definition's.
+struct PaceSettings {
+  std::optional<absl::Duration> interval = std::nullopt;
+  std::optional<std::int64_t> max_rows_per_second = std::nullopt;  // 0: no limit
+  std::optional<std::int32_t> lanes = std::nullopt;
+  std::optional<std::vector<std::string>> windows = std::nullopt;  // none: always
+  std::optional<absl::Duration> target_sub_batch_time = std::nullopt;
+  std::optional<absl::Duration> lock_timeout = std::nullopt;
+  std::optional<absl::Duration> statement_timeout = std::nullopt;
+  friend bool operator==(const PaceSettings&, const PaceSettings&) = default;
+};
+
+struct PaceOverride {
+  PaceSettings settings;
+  std::string author;
+  std::optional<absl::Time> until = std::nullopt;
+};
+
 // From where an owner that claims it next begins. Set by Retry, consumed by that claim.
 enum class RestartFrom {
   kContinue,
@@ -114,7 +132,9 @@ struct ProgressCounters {
   std::optional<LastError> last_error;
   std::int32_t sub_batch_size = 0;  // the size in use right now; 0: not working
   absl::Duration working;           // time in the database, summed over lanes
-  std::map<std::string, double> hold_seconds;
+  // Where the time from started_at to accounted_until went; see time_account.h.
+  std::map<std::string, double> time_seconds;
+  std::optional<absl::Time> accounted_until;
   std::vector<LaneProgress> lanes;
 };
 
@@ -136,6 +156,7 @@ struct Migration {
   std::map<std::string, std::string> parameters;
   Sizes sizes;
   std::optional<SizeOverride> size_override;
+  std::optional<PaceOverride> pace_override;
   FenceState fence = FenceState::kNone;
   RestartFrom restart_from = RestartFrom::kContinue;
   std::int64_t pause_after_rows = 0;  // canary; 0: none

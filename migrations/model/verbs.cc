@@ -1,9 +1,13 @@
 #include "migrations/model/verbs.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "migrations/model/status_macros.h"
+#include "migrations/model/time_account.h"
 
 namespace migrationd {
 namespace {
@@ -54,6 +58,11 @@ void Reopen(Migration& migration, absl::Time now) {
   migration.cleaned_up = false;
 }
 
+// The state that ends here keeps its time.
+void SettleIdleTime(const Migration& before, absl::Time now, Migration& after) {
+  ChargeTime(after.progress, before.started_at.value_or(absl::InfinitePast()), now, {}, IdleTimeWord(before));
+}
+
 // A canary that has done its part must not pause the migration again.
 void DropCanaryThatFired(Migration& migration) {
   if (migration.progress.rows_done >= migration.pause_after_rows) migration.pause_after_rows = 0;
@@ -89,6 +98,63 @@ absl::Status CheckRestart(const Migration& migration, RestartFrom from, const Re
         "Retry ADOPT is only possible after FOREIGN_CONTROL: no checkpoint of another control store was found. Retry "
         "with "
         "CONTINUE.");
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+void Overlay(const std::optional<T>& from, std::optional<T>& to) {
+  if (from.has_value()) to = from;
+}
+
+void Overlay(const PaceSettings& from, PaceSettings& to) {
+  Overlay(from.interval, to.interval);
+  Overlay(from.max_rows_per_second, to.max_rows_per_second);
+  Overlay(from.lanes, to.lanes);
+  Overlay(from.windows, to.windows);
+  Overlay(from.target_sub_batch_time, to.target_sub_batch_time);
+  Overlay(from.lock_timeout, to.lock_timeout);
+  Overlay(from.statement_timeout, to.statement_timeout);
+}
+
+std::string PaceText(const std::optional<PaceOverride>& pinned) {
+  if (!pinned.has_value()) return "the definition's pace";
+  const PaceSettings& set = pinned->settings;
+  std::vector<std::string> parts;
+  const auto duration = [&](const char* name, const std::optional<absl::Duration>& value) {
+    if (value.has_value()) parts.push_back(absl::StrCat(name, " ", absl::FormatDuration(*value)));
+  };
+  duration("interval", set.interval);
+  if (set.max_rows_per_second.has_value()) parts.push_back(absl::StrCat("max_rows_per_second ", *set.max_rows_per_second));
+  if (set.lanes.has_value()) parts.push_back(absl::StrCat("lanes ", *set.lanes));
+  if (set.windows.has_value()) parts.push_back(set.windows->empty() ? "windows ALWAYS" : absl::StrCat("windows ", absl::StrJoin(*set.windows, "; ")));
+  duration("target_sub_batch_time", set.target_sub_batch_time);
+  duration("lock_timeout", set.lock_timeout);
+  duration("statement_timeout", set.statement_timeout);
+  if (pinned->until.has_value()) parts.push_back("until " + TimeText(*pinned->until));
+  return absl::StrJoin(parts, ", ");
+}
+
+absl::Status CheckWithin(const char* name, const std::optional<absl::Duration>& value, absl::Duration least, absl::Duration most) {
+  if (!value.has_value() || (*value >= least && *value <= most)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(name, ": ", absl::FormatDuration(*value), " is outside ", absl::FormatDuration(least), " to ",
+                                                 absl::FormatDuration(most)));
+}
+
+// The limits of definitions (migrations/definition/check.cc).
+absl::Status CheckPace(const PaceSettings& set) {
+  MD_RETURN_IF_ERROR(CheckWithin("interval", set.interval, absl::ZeroDuration(), absl::Hours(1)));
+  MD_RETURN_IF_ERROR(CheckWithin("target_sub_batch_time", set.target_sub_batch_time, absl::Milliseconds(5), absl::Seconds(10)));
+  MD_RETURN_IF_ERROR(CheckWithin("lock_timeout", set.lock_timeout, absl::Milliseconds(1), absl::Minutes(1)));
+  MD_RETURN_IF_ERROR(CheckWithin("statement_timeout", set.statement_timeout, absl::Milliseconds(10), absl::Hours(1)));
+  if (set.lanes.has_value() && (*set.lanes < 1 || *set.lanes > 16)) {
+    return absl::InvalidArgumentError(absl::StrCat("lanes: ", *set.lanes, " is outside 1 to 16"));
+  }
+  if (set.max_rows_per_second.has_value() && (*set.max_rows_per_second < 0 || *set.max_rows_per_second > 1'000'000'000)) {
+    return absl::InvalidArgumentError(absl::StrCat("max_rows_per_second: ", *set.max_rows_per_second, " is outside 0 (no limit) to 1000000000"));
+  }
+  if (set.windows.has_value() && set.windows->size() > 50) {
+    return absl::InvalidArgumentError(absl::StrCat("windows: ", set.windows->size(), " are too many; at most 50"));
   }
   return absl::OkStatus();
 }
@@ -145,6 +211,7 @@ absl::StatusOr<VerbEffect> PauseMigration(const Migration& migration, const Call
 absl::StatusOr<VerbEffect> ResumeMigration(const Migration& migration, const Caller& caller, absl::Time now) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kResume, caller));
   if (!effect.changed) return effect;
+  SettleIdleTime(migration, now, effect.after);
   effect.after.intent = IntentOf(effect.after.state, caller, now);
   DropCanaryThatFired(effect.after);
   return effect;
@@ -176,6 +243,7 @@ absl::StatusOr<VerbEffect> RetryMigration(const Migration& migration, const Call
   const RestartFrom from = RestartPoint(migration, options);
   MD_RETURN_IF_ERROR(CheckRestart(migration, from, options));
   Migration& after = effect.after;
+  SettleIdleTime(migration, now, after);
   Reopen(after, now);
   after.intent = IntentOf(State::kRunning, caller, now);
   after.start_requested = true;
@@ -262,6 +330,39 @@ absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller
   return effect;
 }
 
+absl::StatusOr<VerbEffect> SetPace(const Migration& migration, const Caller& caller, absl::Time now, const PaceRequest& request) {
+  const bool sets_something = request.settings != PaceSettings{};
+  if (request.automatic && (sets_something || request.until.has_value())) {
+    return absl::InvalidArgumentError("automatic goes back to the definition's pace at once: give no setting and no until with it");
+  }
+  if (!request.automatic && !sets_something) {
+    return absl::InvalidArgumentError(
+        "nothing to set: give interval, max_rows_per_second, lanes, windows, target_sub_batch_time, lock_timeout or statement_timeout, or "
+        "automatic to go back to the definition's pace");
+  }
+  MD_RETURN_IF_ERROR(CheckPace(request.settings));
+  MD_RETURN_IF_ERROR(CheckUntil(request.until, now));
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kAdjust, caller));
+  std::optional<PaceOverride>& pinned = effect.after.pace_override;
+  const bool over = pinned.has_value() && pinned->until.has_value() && *pinned->until <= now;
+  if (request.automatic) {
+    pinned.reset();
+  } else {
+    PaceOverride wanted;
+    if (pinned.has_value() && !over) wanted.settings = pinned->settings;
+    Overlay(request.settings, wanted.settings);
+    wanted.author = caller.actor;
+    wanted.until = request.until;
+    const bool same = pinned.has_value() && pinned->settings == wanted.settings && pinned->until == wanted.until;
+    if (!same) pinned = std::move(wanted);  // otherwise it keeps its author
+  }
+  effect.event_kind = kSettingEvent;
+  effect.event_from = PaceText(migration.pace_override);
+  effect.event_to = PaceText(pinned);
+  effect.changed = effect.event_from != effect.event_to;
+  return effect;
+}
+
 Sizes EffectiveSizes(const Migration& migration, absl::Time now) {
   Sizes sizes = migration.sizes;
   const std::optional<SizeOverride>& pinned = migration.size_override;
@@ -304,6 +405,7 @@ absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const C
 
 absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Caller& caller, absl::Time now) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kRewound, caller));
+  SettleIdleTime(migration, now, effect.after);
   Reopen(effect.after, now);
   effect.after.intent = IntentOf(State::kRunning, caller, now);
   effect.event_kind = "TARGET_REWOUND";

@@ -68,6 +68,15 @@ struct SizeRequest {
 absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller& caller, absl::Time now,
                                         const SizeRequest& request);
 
+struct PaceRequest {
+  bool automatic = false;  // end the override
+  PaceSettings settings;   // added to what was set before
+  std::optional<absl::Time> until = std::nullopt;  // of all that is set
+};
+// INVALID_ARGUMENT for a value that the definition would not allow either (windows are checked by the caller), for nothing at all, or an
+// `until` that is not after `now`.
+absl::StatusOr<VerbEffect> SetPace(const Migration& migration, const Caller& caller, absl::Time now, const PaceRequest& request);
+
 // Sizes that are in force: the override while it lasts, the definition's otherwise.
 Sizes EffectiveSizes(const Migration& migration, absl::Time now);
 

@@ -79,6 +79,11 @@ void SubBatchServo::SetCeiling(std::int32_t ceiling) {
   window_.clear();
 }
 
+void SubBatchServo::SetTarget(absl::Duration target) {
+  target_ = std::max(target, absl::Milliseconds(1));
+  window_.clear();
+}
+
 void SubBatchServo::Pin(std::int32_t size) {
   pinned_ = true;
   size_ = WithinLimits(size);

@@ -61,6 +61,10 @@ class SubBatchServo {
   // Takes effect at once; a size above it is lowered, a pinned one too.
   void SetCeiling(std::int32_t ceiling);
 
+  // The time to aim at from now on; samples taken so far are forgotten.
+  void SetTarget(absl::Duration target);
+  absl::Duration target() const { return target_; }
+
   // Fixes the size, within 1 and the ceiling; samples then change nothing. Unpin goes on from there.
   void Pin(std::int32_t size);
   void Unpin();

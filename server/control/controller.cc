@@ -200,6 +200,12 @@ absl::StatusOr<StoredMigration> Controller::SetBatchSize(const std::string& migr
   });
 }
 
+absl::StatusOr<StoredMigration> Controller::SetPace(const std::string& migration, const PaceRequest& request, const MutationContext& context) {
+  return Act(migration, Named(context, "SetPace"), [&](const StoredMigration& current, absl::Time now) {
+    return migrationd::SetPace(current.migration, context.caller, now, request);
+  });
+}
+
 // ---- Pause
 // --------------------------------------------------------------------------------------------------------------------
 

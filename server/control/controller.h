@@ -87,6 +87,7 @@ class Controller {
   // run, unless `acknowledge_leftovers`.
   absl::StatusOr<StoredMigration> Delete(const std::string& migration, const MutationContext& context,
                                          bool acknowledge_leftovers = false);
+  absl::StatusOr<StoredMigration> SetPace(const std::string& migration, const PaceRequest& request, const MutationContext& context);
   absl::StatusOr<StoredMigration> SetBatchSize(const std::string& migration, const SizeRequest& request,
                                                const MutationContext& context);
 

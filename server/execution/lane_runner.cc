@@ -25,7 +25,7 @@ LaneRunner::LaneRunner(Options options, Target& target, RunControls& controls, C
       controls_(controls),
       clock_(clock),
       range_(options_.lane.range),
-      servo_({.initial = options_.first_sub_batch_size, .ceiling = controls.sub_batch_ceiling(), .target = options_.target_time}) {
+      servo_({.initial = options_.first_sub_batch_size, .ceiling = controls.sub_batch_ceiling(), .target = controls.target_time()}) {
   if (!options_.adaptive) servo_.Pin(options_.first_sub_batch_size);
   absl::MutexLock lock(&mutex_);
   view_.range = range_;
@@ -87,7 +87,8 @@ std::int32_t LaneRunner::NextSize(std::int64_t covered) const {
   return static_cast<std::int32_t>(std::max<std::int64_t>(1, std::min<std::int64_t>(size, left)));
 }
 
-void LaneRunner::FollowCeiling() {
+void LaneRunner::FollowControls() {
+  if (const absl::Duration target = controls_.target_time(); target != servo_.target()) servo_.SetTarget(target);
   const std::int32_t ceiling = controls_.sub_batch_ceiling();
   if (ceiling == servo_.ceiling()) return;
   servo_.SetCeiling(ceiling);
@@ -112,7 +113,7 @@ absl::Status LaneRunner::RunSubBatches(Batch& batch) {
   const int depth = std::min(Depth(), session->depth());
   while (static_cast<int>(in_flight_.size()) < depth && !SentAll() && batch.sent < controls_.batch_size() && controls_.may_begin() &&
          !controls_.limit_reached()) {
-    FollowCeiling();
+    FollowControls();
     const std::int32_t size = NextSize(batch.sent);
     if (bounds_.empty() || bounds_size_ != size) {
       // The session is busy, and where the next range begins is known: as soon as it is free.

@@ -49,6 +49,10 @@ class RunControls {
   std::int32_t batch_size() const { return batch_size_.load(); }
   std::int32_t sub_batch_ceiling() const { return sub_batch_ceiling_.load(); }
 
+  // What a sub-batch should take, for lanes that adapt.
+  void SetTargetTime(absl::Duration time) { target_time_ns_.store(absl::ToInt64Nanoseconds(time)); }
+  absl::Duration target_time() const { return absl::Nanoseconds(target_time_ns_.load()); }
+
   // Canary: no sub-batch begins once so many rows are done (0: no limit).
   void SetRowLimit(std::int64_t rows) { row_limit_.store(rows); }
   bool has_row_limit() const { return row_limit_.load() > 0; }
@@ -68,6 +72,7 @@ class RunControls {
   std::atomic<std::int32_t> batch_size_{1000};
   std::atomic<std::int32_t> sub_batch_ceiling_{100};
   std::atomic<bool> pinned_{false};
+  std::atomic<std::int64_t> target_time_ns_{100'000'000};
   std::atomic<std::int64_t> row_limit_{0};
   std::atomic<std::int64_t> rows_done_{0};
 };
@@ -102,10 +107,9 @@ class LaneRunner {
   struct Options {
     LaneOptions lane;
     bool has_where = false;
-    // Sub-batch control: where it starts; adaptive or fixed; the time to aim at.
+    // Sub-batch control: where it starts; adaptive (RunControls has the time to aim at) or fixed.
     std::int32_t first_sub_batch_size = 100;
     bool adaptive = true;
-    absl::Duration target_time = absl::Milliseconds(100);
     // Told of each committed sub-batch, on the worker's thread.
     std::function<void(std::int64_t rows, absl::Duration took)> on_sub_batch = [](std::int64_t, absl::Duration) {};
   };
@@ -153,7 +157,8 @@ class LaneRunner {
   // After an error: what was sent behind it fails too, or is as unknown.
   absl::Status Drain(LaneSession& session, absl::Status error);
   bool SentAll() const;
-  void FollowCeiling();
+  // Takes up what was set meanwhile.
+  void FollowControls();
   // `stop`: whether the batch is to end after it.
   absl::Status SkipRow(Batch& batch, bool& stop);
   // What a committed transaction means to the batch.

@@ -44,13 +44,17 @@ MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trust
       services_(std::move(services)),
       target_(services_.target->WithStop(stop_.get_token())),
       stored_(std::move(stored)),
-      controls_(services_.clock) {
+      controls_(services_.clock),
+      activity_(services_.clock.Now()) {
   controls_.TrustUntil(trusted_until);
   counters_ = stored_.migration.progress;
   working_base_ = counters_.working;
   base_sub_batches_ = counters_.sub_batches_done;
   controls_.SetRowsDone(counters_.rows_done);
   ApplySizes();
+  pace_ = PaceOf(*stored_.definition, stored_.migration.pace_override, absl::InfinitePast());
+  controls_.SetTargetTime(pace_.target_sub_batch_time);
+  gap_word_ = IdleTimeWord(stored_.migration);
 }
 
 MigrationRun::~MigrationRun() = default;
@@ -64,9 +68,9 @@ StepContext MigrationRun::ContextOn(Target& target) const {
                       .control_id = services_.control_id,
                       .actor = services_.actor,
                       .target_search_path = services_.target_search_path};
-  const auto& definition = *stored_.definition;
-  if (definition.has_lock_timeout()) context.lock_timeout = DurationOf(definition.lock_timeout());
-  if (definition.has_statement_timeout()) context.statement_timeout = DurationOf(definition.statement_timeout());
+  context.lock_timeout = pace_.lock_timeout;
+  context.statement_timeout = pace_.statement_timeout;
+  context.lanes = pace_.lanes;
   return context;
 }
 
@@ -125,6 +129,7 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
   // The definition too: one that has not begun takes a changed file.
   stored_ = stored;
   ApplySizes();
+  ApplyPace();
   // From the first row on: a migration that was just claimed is still PENDING here.
   const bool working = stored.migration.state == State::kRunning || stored.migration.state == State::kPending;
   controls_.SetRowLimit(working ? stored.migration.pause_after_rows : 0);
@@ -142,6 +147,11 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
 }
 
 void MigrationRun::Pump() {
+  Step();
+  NoteActivity();
+}
+
+void MigrationRun::Step() {
   TakeCompletions();
   if (stage_ == Stage::kFinished) return;
   const bool busy = step_busy_ || schema_check_busy_ || LanesBusy();
@@ -277,14 +287,11 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
     options.lane.pass = checkpoint.pass;
     options.lane.plan = plan_.get();
     options.lane.synchronous_commit = definition.commit() == migrationcontrol::v1::COMMIT_MODE_SYNC;
-    if (definition.has_lock_timeout()) options.lane.lock_timeout = DurationOf(definition.lock_timeout());
-    if (definition.has_statement_timeout()) options.lane.statement_timeout = DurationOf(definition.statement_timeout());
+    options.lane.lock_timeout = pace_.lock_timeout;
+    options.lane.statement_timeout = pace_.statement_timeout;
     options.has_where = plan_->has_where;
     options.first_sub_batch_size = FirstSubBatchSize();
     options.adaptive = definition.pace().adaptive().enabled() && !stored_.migration.size_override.has_value();
-    if (definition.pace().adaptive().has_target_sub_batch_time()) {
-      options.target_time = DurationOf(definition.pace().adaptive().target_sub_batch_time());
-    }
     options.on_sub_batch = [&metrics = services_.metrics, target = stored_.migration.target, name = stored_.migration.name](
                                std::int64_t rows, absl::Duration took) { metrics.SubBatchDone(target, name, rows, took); };
     LaneSlot slot;
@@ -318,6 +325,16 @@ void MigrationRun::ApplySizes() {
     sizes.sub_batch_size = m.size_override->sub_batch_size;
   }
   controls_.SetSizes(sizes, m.size_override.has_value());
+}
+
+void MigrationRun::ApplyPace() {
+  // Whether it is over is the scheduler's to tell, which ends it in the store.
+  const PaceInForce pace = PaceOf(*stored_.definition, stored_.migration.pace_override, absl::InfinitePast());
+  const bool sessions_differ = pace.lock_timeout != pace_.lock_timeout || pace.statement_timeout != pace_.statement_timeout;
+  pace_ = pace;
+  controls_.SetTargetTime(pace_.target_sub_batch_time);
+  // Sessions keep the limits that they were opened with.
+  if (sessions_differ && stage_ == Stage::kWorking) Reopen(absl::ZeroDuration());
 }
 
 // ---- lanes --------------------------------------------------------------------------------------------------------------------
@@ -407,17 +424,8 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
       }
       return;
     case BatchOutcome::Kind::kBatchDone: {
-      if (outcome.rows == 0) {
-        slot.due = now;
-        return;
-      }
-      const auto& pace = stored_.definition->pace();
-      absl::Duration rest = DurationOf(pace.interval());
-      if (pace.max_rows_per_second() > 0) {
-        const double share = static_cast<double>(pace.max_rows_per_second()) / static_cast<double>(lanes_.size());
-        rest = std::max(rest, absl::Seconds(static_cast<double>(outcome.rows) / share) - took);
-      }
-      slot.due = now + rest;
+      const auto at_work = std::count_if(lanes_.begin(), lanes_.end(), [](const LaneSlot& one) { return !one.done; });
+      slot.due = now + RestAfterBatch(pace_, outcome.rows, took, static_cast<int>(at_work));
       return;
     }
     case BatchOutcome::Kind::kStopped: return;
@@ -455,6 +463,10 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   if (retry.has_max_backoff()) context.max_backoff = DurationOf(retry.max_backoff());
   if (retry.max_attempts() > 0) context.max_attempts = retry.max_attempts();
   context.jitter = absl::Uniform(random_, 0.0, 1.0);
+  // Nothing else was done meanwhile.
+  if (sqlstate == kSqlStateLockNotAvailable && !LanesBusy()) {
+    activity_.Reclassify(kTimeWorking, kTimeLockWait, pace_.lock_timeout, services_.clock.Now());
+  }
   const FailureDecision decision = DecideFailure(context);
   slot.attempts = decision.attempts;
   counters_.attempts = decision.attempts;
@@ -571,10 +583,9 @@ void MigrationRun::StartEndPass() {
   pass.on_unchanged = definition.has_copy_columns() ? definition.copy_columns().on_unchanged() : definition.sql_batch().on_unchanged();
   pass.earlier_passes = earlier_passes_;
   if (pass.pass > 1) earlier_passes_.push_back(pass.pass_affected);
-  const int lanes = definition.pace().lanes();
   Submit<absl::StatusOr<PassEnd>>(
       services_.steps,
-      [context = Context(), pass, lanes, claim = *claim_, plan = plan_] { return EndPass(context, claim, *plan, pass, lanes); },
+      [context = Context(), pass, claim = *claim_, plan = plan_] { return EndPass(context, claim, *plan, pass); },
       [this](absl::StatusOr<PassEnd> end) { PassEnded(std::move(end)); });
 }
 
@@ -747,6 +758,30 @@ bool MigrationRun::AllLanesDone() const {
 }
 
 // ---- what others see ----------------------------------------------------------------------------------------------------------
+
+void MigrationRun::NoteActivity() {
+  const Hold hold = CurrentHold();
+  std::string word = kTimeSteps;
+  if (LanesBusy()) {
+    word = kTimeWorking;
+  } else if (hold.kind != HoldKind::kNone) {
+    word = std::string(HoldKindName(hold.kind));
+  } else if (stage_ == Stage::kWorking && !step_busy_) {
+    word = kTimeInterval;
+  }
+  activity_.Switch(word, services_.clock.Now());
+}
+
+void MigrationRun::Account(absl::Time database_now) {
+  const absl::Time started = stored_.migration.started_at.value_or(absl::InfinitePast());
+  // What came before this run's claim.
+  if (!std::exchange(gap_charged_, true)) {
+    ChargeTime(counters_, started, database_now, {}, gap_word_);
+    activity_.Take(services_.clock.Now());
+    return;
+  }
+  ChargeTime(counters_, started, database_now, activity_.Take(services_.clock.Now()), activity_.word());
+}
 
 ProgressCounters MigrationRun::Counters() {
   ProgressCounters now = counters_;

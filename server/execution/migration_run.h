@@ -23,7 +23,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "migrations/model/progress.h"
+#include "migrations/pacing/pace.h"
 #include "server/clock.h"
+#include "server/execution/activity_clock.h"
 #include "server/execution/lane_runner.h"
 #include "server/execution/steps.h"
 #include "server/execution/worker_pool.h"
@@ -97,6 +99,8 @@ class MigrationRun {
   }
   bool limit_reached() const { return controls_.limit_reached(); }
 
+  // Charges the time since the last call to what it was spent on (ProgressCounters::time_seconds).
+  void Account(absl::Time database_now);
   // Counters, hold and history for the store and the board. Hold times are set by the caller, who knows the database's time.
   ProgressCounters Counters();
   Hold CurrentHold() const;
@@ -142,6 +146,7 @@ class MigrationRun {
   template <typename Result>
   void Submit(WorkerPool& pool, std::function<Result()> work, std::function<void(Result)> then);
   void TakeCompletions() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Step();
 
   void StartOpening();
   void Opened(OpenOutcome outcome);
@@ -172,6 +177,10 @@ class MigrationRun {
   bool LanesBusy() const;
   bool AllLanesDone() const;
   void ApplySizes();
+  // The pace in force; what is open already follows.
+  void ApplyPace();
+  // Tells the activity clock what is going on now.
+  void NoteActivity();
   std::int32_t FirstSubBatchSize() const;
 
   // Constant after construction.
@@ -187,6 +196,10 @@ class MigrationRun {
 
   StoredMigration stored_;
   RunControls controls_;
+  PaceInForce pace_;
+  ActivityClock activity_;
+  std::string gap_word_;  // what the time before this claim is called
+  bool gap_charged_ = false;
   Directive directive_ = Directive::kWork;
   Hold directive_hold_;
   Stage stage_ = Stage::kOpening;

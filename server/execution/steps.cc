@@ -433,7 +433,7 @@ class Opening {
     // EXECUTE is followed by a pass that looks at every row anyway.
     const bool new_pass = checkpoint_.pass == 0 || (look_again && checkpoint_.pass > 1);
     if (new_pass) {
-      auto lanes = context_.target.PlanLanes(planned_.plan, stored_.definition->pace().lanes());
+      auto lanes = context_.target.PlanLanes(planned_.plan, context_.lanes);
       if (!lanes.ok()) return TargetFailure(lanes.status());
       auto begun = context_.target.BeginPass(checkpoint_.claim, checkpoint_.pass + 1, *lanes);
       if (!begun.ok()) return TargetFailure(begun.status());
@@ -520,12 +520,12 @@ OpenOutcome OpenMigration(const StepContext& context, const StoredMigration& sto
 }
 
 absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
-                                const PassContext& pass, int lanes) {
+                                const PassContext& pass) {
   const PassDecision decision = DecideAfterPass(pass);
   PassEnd end;
   switch (decision.action) {
     case PassAction::kNextPass: {
-      MD_ASSIGN_OR_RETURN(const auto ranges, context.target.PlanLanes(plan, lanes));
+      MD_ASSIGN_OR_RETURN(const auto ranges, context.target.PlanLanes(plan, context.lanes));
       MD_ASSIGN_OR_RETURN(end.checkpoint, context.target.BeginPass(claim, pass.pass + 1, ranges));
       end.kind = PassEnd::Kind::kNextPass;
       return end;

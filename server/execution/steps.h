@@ -33,6 +33,8 @@ struct StepContext {
   // Of a row that is tried again: as in sub-batches.
   absl::Duration lock_timeout = absl::Milliseconds(500);
   absl::Duration statement_timeout = absl::Seconds(5);
+  // Into how many lanes a pass is cut.
+  int lanes = 1;
   // The target's search_path for unqualified names, below the table's own schema.
   std::vector<std::string> target_search_path = {"public"};
 };
@@ -66,7 +68,7 @@ struct PassEnd {
 };
 // All lanes of the pass are done: the next pass, or the end. OK outcomes are recorded on the target and in the store.
 absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
-                                const PassContext& pass, int lanes);
+                                const PassContext& pass);
 
 // After OK nothing of the migration executes or can commit, and what was committed is durable. `claim`: of this process, nothing
 // unknown having been sent under it; without one, whoever worked on it before is fenced.

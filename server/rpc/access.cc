@@ -31,6 +31,7 @@ constexpr Entry kEntries[] = {
     {"Resume", Role::kOperator},
     {"Retry", Role::kOperator},
     {"SetBatchSize", Role::kOperator},
+    {"SetPace", Role::kOperator},
     {"Accept", Role::kOperator},
     {"Cancel", Role::kOperator},
     {"Cleanup", Role::kOperator},

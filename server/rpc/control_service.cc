@@ -410,6 +410,15 @@ MigrationControlService::Reactor* MigrationControlService::SetBatchSize(Context*
                 });
 }
 
+MigrationControlService::Reactor* MigrationControlService::SetPace(Context* context, const v1::SetPaceRequest* request,
+                                                                   v1::SetPaceResponse* response) {
+  return Change(parts_.executor, "SetPace", context, request, response,
+                [this, request](const std::string& migration, const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
+                  MD_ASSIGN_OR_RETURN(const PaceRequest pace, PaceFrom(*request));
+                  return parts_.controller.SetPace(migration, pace, mutation);
+                });
+}
+
 MigrationControlService::Reactor* MigrationControlService::Accept(Context* context, const v1::AcceptRequest* request,
                                                                   v1::AcceptResponse* response) {
   return Change(parts_.executor, "Accept", context, request, response,

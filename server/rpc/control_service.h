@@ -69,6 +69,8 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
                   migrationcontrol::v1::ResumeResponse* response) override;
   Reactor* Retry(Context* context, const migrationcontrol::v1::RetryRequest* request,
                  migrationcontrol::v1::RetryResponse* response) override;
+  Reactor* SetPace(Context* context, const migrationcontrol::v1::SetPaceRequest* request,
+                   migrationcontrol::v1::SetPaceResponse* response) override;
   Reactor* SetBatchSize(Context* context, const migrationcontrol::v1::SetBatchSizeRequest* request,
                         migrationcontrol::v1::SetBatchSizeResponse* response) override;
   Reactor* Accept(Context* context, const migrationcontrol::v1::AcceptRequest* request,

@@ -3,7 +3,9 @@
 #include "absl/strings/str_cat.h"
 #include "migrations/kinds/plan.h"
 #include "migrations/model/progress.h"
+#include "migrations/model/time_account.h"
 #include "migrations/model/verbs.h"
+#include "migrations/pacing/pace.h"
 #include "server/rpc/grpc_status.h"
 
 namespace migrationd {
@@ -142,19 +144,34 @@ void FillWork(const StoredMigration& stored, const LiveWork& live, v1::Migration
     error.set_message(m.progress.last_error->message);
     SetTime(m.progress.last_error->at, error, &v1::LastError::mutable_at);
   }
-  v1::TimeAccount& time = *out.mutable_time();
-  SetDuration(m.progress.working, time.mutable_working());
-  const auto blocked = m.progress.hold_seconds.find(std::string(HoldKindName(HoldKind::kBlocked)));
-  SetDuration(blocked == m.progress.hold_seconds.end() ? absl::ZeroDuration() : absl::Seconds(blocked->second),
-              time.mutable_lock_wait());
-  time.mutable_holds()->insert(m.progress.hold_seconds.begin(), m.progress.hold_seconds.end());
 }
 
-void FillPace(const migrationcontrol::v1::MigrationDefinition& definition, v1::MigrationPace& out) {
-  *out.mutable_interval() = definition.pace().interval();
-  out.set_max_rows_per_second(definition.pace().max_rows_per_second());
-  out.set_lanes(definition.pace().lanes());
-  *out.mutable_windows() = definition.pace().windows();
+void FillTime(const Migration& m, absl::Time now, v1::TimeAccount& out) {
+  TimeShares account = TimeAccountAt(m, now);
+  const auto take = [&account](const char* word) {
+    const auto part = account.extract(word);
+    return part.empty() ? absl::ZeroDuration() : absl::Seconds(part.mapped());
+  };
+  SetDuration(take(kTimeWorking), out.mutable_working());
+  SetDuration(take(kTimeLockWait), out.mutable_lock_wait());
+  SetDuration(take(kTimeInterval), out.mutable_interval());
+  SetDuration(take(kTimeSteps), out.mutable_steps());
+  out.mutable_holds()->insert(account.begin(), account.end());
+}
+
+void FillPace(const StoredMigration& stored, absl::Time now, v1::MigrationPace& out) {
+  const std::optional<PaceOverride>& pinned = stored.migration.pace_override;
+  const PaceInForce pace = PaceOf(*stored.definition, pinned, now);
+  SetDuration(pace.interval, out.mutable_interval());
+  out.set_max_rows_per_second(pace.max_rows_per_second);
+  out.set_lanes(pace.lanes);
+  out.mutable_windows()->Assign(pace.windows.begin(), pace.windows.end());
+  SetDuration(pace.target_sub_batch_time, out.mutable_target_sub_batch_time());
+  SetDuration(pace.lock_timeout, out.mutable_lock_timeout());
+  SetDuration(pace.statement_timeout, out.mutable_statement_timeout());
+  if (!pinned.has_value() || (pinned->until.has_value() && *pinned->until <= now)) return;
+  out.mutable_override()->set_author(pinned->author);
+  SetTime(TimeOr(pinned->until), *out.mutable_override(), &v1::PaceOverride::mutable_until);
 }
 
 }  // namespace
@@ -256,7 +273,8 @@ v1::Migration ToProto(const StoredMigration& stored, const LiveWork& live, const
   SetTime(times.as_of, out, &v1::Migration::mutable_as_of);
   FillWork(stored, live, out);
   FillSizes(m, times.now, out);
-  FillPace(*stored.definition, *out.mutable_pace());
+  FillPace(stored, times.now, *out.mutable_pace());
+  FillTime(m, times.now, *out.mutable_time());
   FillProgress(stored, times.now, *out.mutable_progress());
   FillSteps(stored, out);
   out.set_attempts(m.progress.attempts);

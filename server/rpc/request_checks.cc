@@ -1,10 +1,13 @@
 #include "server/rpc/request_checks.h"
 
+#include <cstdlib>
 #include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
 #include "migrations/model/status_macros.h"
+#include "migrations/pacing/windows.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/proto_convert.h"
 
@@ -140,6 +143,45 @@ absl::Status CheckSizes(const migrationcontrol::v1::SetBatchSizeRequest& request
                       absl::StrCat("is ", request.sub_batch_size(), "; expected 1 to batch_size, or 0 to keep it."));
   }
   return absl::OkStatus();
+}
+
+namespace {
+
+absl::StatusOr<std::optional<absl::Duration>> OptionalDuration(bool is_set, const google::protobuf::Duration& duration, const std::string& field) {
+  if (!is_set) return std::optional<absl::Duration>();
+  // google/protobuf/duration.proto: about 10,000 years, and one sign for both parts.
+  const bool of_its_form = std::abs(duration.seconds()) <= 315'576'000'000 && std::abs(duration.nanos()) < 1'000'000'000 &&
+                           (duration.seconds() == 0 || duration.nanos() == 0 || (duration.seconds() < 0) == (duration.nanos() < 0));
+  if (!of_its_form) return FieldError(field, "is no duration; expected one like 250ms (\"0.250s\" in JSON).");
+  return std::optional<absl::Duration>(absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos()));
+}
+
+absl::StatusOr<std::optional<std::vector<std::string>>> OptionalWindows(const google::protobuf::RepeatedPtrField<std::string>& windows) {
+  if (windows.empty()) return std::optional<std::vector<std::string>>();
+  if (windows.size() == 1 && windows[0] == "ALWAYS") return std::optional<std::vector<std::string>>(std::in_place);
+  for (int i = 0; i < windows.size(); ++i) {
+    const auto window = ParseWindow(windows[i]);
+    if (!window.ok()) return FieldError(absl::StrCat("windows[", i, "]"), std::string(window.status().message()));
+  }
+  return std::optional<std::vector<std::string>>(std::in_place, windows.begin(), windows.end());
+}
+
+}  // namespace
+
+absl::StatusOr<PaceRequest> PaceFrom(const migrationcontrol::v1::SetPaceRequest& request) {
+  PaceRequest pace;
+  pace.automatic = request.automatic();
+  PaceSettings& set = pace.settings;
+  MD_ASSIGN_OR_RETURN(set.interval, OptionalDuration(request.has_interval(), request.interval(), "interval"));
+  if (request.has_max_rows_per_second()) set.max_rows_per_second = request.max_rows_per_second();
+  if (request.has_lanes()) set.lanes = request.lanes();
+  MD_ASSIGN_OR_RETURN(set.windows, OptionalWindows(request.windows()));
+  MD_ASSIGN_OR_RETURN(set.target_sub_batch_time,
+                      OptionalDuration(request.has_target_sub_batch_time(), request.target_sub_batch_time(), "target_sub_batch_time"));
+  MD_ASSIGN_OR_RETURN(set.lock_timeout, OptionalDuration(request.has_lock_timeout(), request.lock_timeout(), "lock_timeout"));
+  MD_ASSIGN_OR_RETURN(set.statement_timeout, OptionalDuration(request.has_statement_timeout(), request.statement_timeout(), "statement_timeout"));
+  MD_ASSIGN_OR_RETURN(pace.until, OptionalTime(request.has_until(), request.until(), "until"));
+  return pace;
 }
 
 }  // namespace migrationd

@@ -10,6 +10,7 @@
 #include "google/protobuf/message.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "migrationcontrol/v1/migration_control.pb.h"
+#include "migrations/model/verbs.h"
 
 namespace migrationd {
 
@@ -25,5 +26,8 @@ absl::StatusOr<std::optional<absl::Time>> OptionalTime(bool is_set, const google
                                                        const std::string& field);
 
 absl::Status CheckSizes(const migrationcontrol::v1::SetBatchSizeRequest& request);
+
+// What the request sets; durations and windows are of their form, limits are the verb's to check.
+absl::StatusOr<PaceRequest> PaceFrom(const migrationcontrol::v1::SetPaceRequest& request);
 
 }  // namespace migrationd

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "migrations/kinds/plan.h"
+#include "migrations/pacing/pace.h"
 
 namespace migrationd {
 namespace {
@@ -21,6 +22,10 @@ Hold MakeHold(HoldKind kind, std::string reason, std::optional<absl::Time> until
   hold.reason = std::move(reason);
   hold.until = until;
   return hold;
+}
+
+std::vector<std::string> WindowsOf(const StoredMigration& stored, absl::Time now) {
+  return PaceOf(*stored.definition, stored.migration.pace_override, now).windows;
 }
 
 bool WantsWork(const StoredMigration& stored) {
@@ -136,14 +141,15 @@ class View {
 
   Hold OutOfWindow(const StoredMigration& stored) const {
     std::vector<Window> windows;
-    for (const std::string& text : stored.definition->pace().windows()) {
+    const std::vector<std::string> texts = WindowsOf(stored, snapshot_.now);
+    for (const std::string& text : texts) {
       const auto window = ParseWindow(text);
       // Validated when it was registered; a zone that this machine lacks must not open the window.
       if (!window.ok()) return MakeHold(HoldKind::kOutOfWindow, std::string(window.status().message()));
       windows.push_back(*window);
     }
     if (windows.empty() || InWindow(windows, snapshot_.now)) return Hold{};
-    return MakeHold(HoldKind::kOutOfWindow, absl::StrCat("outside ", absl::StrJoin(stored.definition->pace().windows(), ", ")),
+    return MakeHold(HoldKind::kOutOfWindow, absl::StrCat("outside ", absl::StrJoin(texts, ", ")),
                     NextOpening(windows, snapshot_.now));
   }
 
@@ -251,6 +257,10 @@ class Decision {
         Apply(m.state, kAdjust, m.facts()).ok()) {
       Simple(ActionKind::kEndOverride, m.id, "the batch size was set until now");
     }
+    if (m.pace_override.has_value() && m.pace_override->until.has_value() && *m.pace_override->until <= snapshot_.now &&
+        Apply(m.state, kAdjust, m.facts()).ok()) {
+      Simple(ActionKind::kEndPace, m.id, "the pace was set until now");
+    }
     const RunFacts* run = RunOf(stored);
     if (m.state == State::kRunning && run != nullptr && run->limit_reached && m.pause_after_rows > 0) {
       Simple(ActionKind::kPauseCanary, m.id, absl::StrCat("canary: ", m.pause_after_rows, " rows are done"));
@@ -347,10 +357,11 @@ absl::Time NextChange(const PolicySnapshot& snapshot) {
     const Migration& m = stored.migration;
     consider(m.intent.until);
     if (m.size_override.has_value()) consider(m.size_override->until);
+    if (m.pace_override.has_value()) consider(m.pace_override->until);
     if (WantsWork(stored) || WantsCleanup(stored)) consider(m.hold.until);
     if (!WantsWork(stored)) continue;
     std::vector<Window> windows;
-    for (const std::string& text : stored.definition->pace().windows()) {
+    for (const std::string& text : WindowsOf(stored, snapshot.now)) {
       if (const auto window = ParseWindow(text); window.ok()) windows.push_back(*window);
     }
     if (windows.empty()) continue;

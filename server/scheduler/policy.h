@@ -45,6 +45,7 @@ enum class ActionKind {
   kResume,       // a pause with `until` is over
   kPauseCanary,  // it has done as many rows as it was let
   kEndOverride,  // a batch size with `until` is over
+  kEndPace,      // what SetPace set until now is over
 };
 
 struct Action {

@@ -187,7 +187,8 @@ void Scheduler::Act(const Action& action) {
     }
     case ActionKind::kResume:
     case ActionKind::kPauseCanary:
-    case ActionKind::kEndOverride: return MutateSimple(action);
+    case ActionKind::kEndOverride:
+    case ActionKind::kEndPace: return MutateSimple(action);
   }
 }
 
@@ -239,6 +240,7 @@ void Scheduler::Claim(const Action& action) {
   auto run = std::make_unique<MigrationRun>(*current, **lease, LeaseKeeper::TrustedUntil(sent, options_.lease_ttl), action.purpose,
                                             std::move(services));
   const Directive directive = action.purpose == MigrationRun::Purpose::kQuiesce ? Directive::kQuiesce : Directive::kWork;
+  run->Account(snapshot_.as_of + (clock_.Now() - snapshot_read_at_));
   run->Update(*current, directive, Hold{});
   keeper_.Add(key);
   {
@@ -272,6 +274,11 @@ void Scheduler::MutateSimple(const Action& action) {
             request.automatic = true;
             return migrationd::SetBatchSize(current.migration, context.caller, now, request);
           }
+          case ActionKind::kEndPace: {
+            PaceRequest request;
+            request.automatic = true;
+            return migrationd::SetPace(current.migration, context.caller, now, request);
+          }
           default: break;
         }
         VerbEffect nothing;
@@ -300,6 +307,7 @@ void Scheduler::ReapFinished() {
     const LeaseKey key{run.id(), run.lease().token};
     const absl::Time database_now = snapshot_.as_of + (clock_.Now() - snapshot_read_at_);
     run.StampLastError(database_now);
+    run.Account(database_now);
     // The last counters and job rows, while the claim still holds.
     ProgressUpdate update{run.id(), key.token, run.Counters(), Hold{}, run.TakeJobs()};
     if (const auto hold = run.parting_hold(); hold.has_value()) {
@@ -402,6 +410,7 @@ void Scheduler::Publish(absl::Time now) {
     Lease lease = run->lease();
     lease.epoch = run->epoch();
     lease.live = true;
+    run->Account(database_now);
     live[id] = {run->Counters(), shown, run->Live(), lease};
     if (LastError* error = live[id].counters.last_error.has_value() ? &*live[id].counters.last_error : nullptr;
         error != nullptr && error->at == absl::InfinitePast()) {

@@ -92,7 +92,8 @@ ProgressCounters DecodeCounters(const Json& row) {
   }
   counters.sub_batch_size = row.at("current_sub_batch_size");
   counters.working = absl::Microseconds(row.at("working_microseconds").get<std::int64_t>());
-  counters.hold_seconds = row.at("hold_seconds").get<std::map<std::string, double>>();
+  counters.time_seconds = row.at("time_seconds").get<std::map<std::string, double>>();
+  counters.accounted_until = DecodeOptionalTime(row.at("accounted_until"));
   for (const Json& lane : row.at("lanes")) {
     counters.lanes.push_back({.lane = lane.at("lane"),
                               .cursor = lane.at("cursor").get<Key>(),
@@ -100,6 +101,40 @@ ProgressCounters DecodeCounters(const Json& row) {
                               .rows = lane.at("rows")});
   }
   return counters;
+}
+
+std::optional<absl::Duration> DecodeDuration(const Json& settings, const char* name) {
+  if (!settings.contains(name)) return std::nullopt;
+  return absl::Microseconds(settings.at(name).get<std::int64_t>());
+}
+
+PaceOverride DecodePace(const Json& pace) {
+  PaceOverride pinned{.settings = {}, .author = pace.at("author"), .until = DecodeOptionalTime(pace.at("until"))};
+  const Json& set = pace.at("settings");
+  pinned.settings.interval = DecodeDuration(set, "interval");
+  if (set.contains("max_rows_per_second")) pinned.settings.max_rows_per_second = set.at("max_rows_per_second").get<std::int64_t>();
+  if (set.contains("lanes")) pinned.settings.lanes = set.at("lanes").get<std::int32_t>();
+  if (set.contains("windows")) pinned.settings.windows = set.at("windows").get<std::vector<std::string>>();
+  pinned.settings.target_sub_batch_time = DecodeDuration(set, "target_sub_batch_time");
+  pinned.settings.lock_timeout = DecodeDuration(set, "lock_timeout");
+  pinned.settings.statement_timeout = DecodeDuration(set, "statement_timeout");
+  return pinned;
+}
+
+void EncodeDuration(const char* name, const std::optional<absl::Duration>& duration, Json& settings) {
+  if (duration.has_value()) settings[name] = Microseconds(*duration);
+}
+
+Json EncodePace(const PaceOverride& pinned) {
+  Json set = Json::object();
+  EncodeDuration("interval", pinned.settings.interval, set);
+  if (pinned.settings.max_rows_per_second.has_value()) set["max_rows_per_second"] = *pinned.settings.max_rows_per_second;
+  if (pinned.settings.lanes.has_value()) set["lanes"] = *pinned.settings.lanes;
+  if (pinned.settings.windows.has_value()) set["windows"] = *pinned.settings.windows;
+  EncodeDuration("target_sub_batch_time", pinned.settings.target_sub_batch_time, set);
+  EncodeDuration("lock_timeout", pinned.settings.lock_timeout, set);
+  EncodeDuration("statement_timeout", pinned.settings.statement_timeout, set);
+  return {{"settings", std::move(set)}, {"author", pinned.author}, {"until", EncodeOptionalTime(pinned.until)}};
 }
 
 // Columns that the revision guards.
@@ -127,6 +162,7 @@ void DecodeGuarded(const Json& row, Migration& migration) {
                                            .author = row.at("override_author"),
                                            .until = DecodeOptionalTime(row.at("override_until"))};
   }
+  if (!row.at("pace_override").is_null()) migration.pace_override = DecodePace(row.at("pace_override"));
   migration.fence = Word(row, "fence", &ParseFenceState);
   migration.restart_from = Word(row, "restart_from", &ParseRestart);
   migration.pause_after_rows = row.at("pause_after_rows");
@@ -189,6 +225,7 @@ Json EncodeMigration(const Migration& migration) {
     row["override_author"] = migration.size_override->author;
     row["override_until"] = EncodeOptionalTime(migration.size_override->until);
   }
+  if (migration.pace_override.has_value()) row["pace_override"] = EncodePace(*migration.pace_override);
   return row;
 }
 
@@ -219,8 +256,9 @@ Json EncodeProgress(const ProgressCounters& counters, const Hold& hold) {
   }
   row["current_sub_batch_size"] = counters.sub_batch_size;
   row["working_microseconds"] = Microseconds(counters.working);
-  Json& holds = row["hold_seconds"] = Json::object();
-  for (const auto& [kind, seconds] : counters.hold_seconds) holds[kind] = Finite(seconds);
+  Json& time = row["time_seconds"] = Json::object();
+  for (const auto& [word, seconds] : counters.time_seconds) time[word] = Finite(seconds);
+  row["accounted_until"] = EncodeOptionalTime(counters.accounted_until);
   Json& lanes = row["lanes"] = Json::array();
   for (const LaneProgress& lane : counters.lanes) {
     lanes.push_back(

@@ -44,7 +44,7 @@ sql_batch:
 
 const char* const kCommands[] = {"list",   "status",         "jobs",       "failures",  "events",  "show",    "watch",
                                  "wait",   "enqueue",        "start",      "validate",  "pause",   "resume",
-                                 "retry",  "set-batch-size", "accept",     "cancel",    "cleanup", "delete",
+                                 "retry",  "set-batch-size", "set-pace", "accept",     "cancel",    "cleanup", "delete",
                                  "freeze", "unfreeze",       "completion", "target-sql"};
 
 // Exactly one line, so that it can be found in a log.
@@ -115,6 +115,9 @@ TEST_F(CliTest, AWrongCommandLineExitsWithTwoAndAsksTheServerNothing) {
                                                        {"set-batch-size", "known", "1e3"},
                                                        {"set-batch-size", "known", "99999999999"},
                                                        {"set-batch-size", "known", "auto", "--until", "1h"},
+                                                       {"set-pace", "known"},
+                                                       {"set-pace", "known", "--auto", "--lanes", "2"},
+                                                       {"set-pace", "known", "--interval", "fast"},
                                                        {"retry", "known", "--from", "middle"},
                                                        {"wait", "known", "--for", "godot"},
                                                        {"pause", "known", "--until", "2020-01-01T00:00:00Z"},
@@ -307,6 +310,17 @@ TEST_F(CliTest, SetBatchSizePassesSizesOrAuto) {
               AllOf(HasSubstr(" batch_size: 500"), HasSubstr("sub_batch_size: 50"), HasSubstr("seconds: 2000000000")));
   EXPECT_EQ(Run({"set-batch-size", "known", "auto"}).exit_status, 0);
   EXPECT_THAT(service().calls().back(), AllOf(HasSubstr("automatic: true"), Not(HasSubstr("batch_size"))));
+}
+
+TEST_F(CliTest, SetPacePassesOnlyWhatIsGiven) {
+  EXPECT_EQ(Run({"set-pace", "known", "--lanes", "4", "--interval", "20ms", "--window", "daily 01:00-05:00", "--lock-timeout", "1s500ms"}).exit_status, 0);
+  EXPECT_THAT(service().calls().back(),
+              AllOf(HasSubstr("lanes: 4"), HasSubstr("interval { nanos: 20000000 }"), HasSubstr("windows: \"daily 01:00-05:00\""),
+                    HasSubstr("lock_timeout { seconds: 1 nanos: 500000000 }"), Not(HasSubstr("max_rows_per_second"))));
+  EXPECT_EQ(Run({"set-pace", "known", "--max-rows-per-second", "0", "--until", "2033-05-18T03:33:20Z"}).exit_status, 0);
+  EXPECT_THAT(service().calls().back(), AllOf(HasSubstr("max_rows_per_second: 0"), HasSubstr("seconds: 2000000000")));
+  EXPECT_EQ(Run({"set-pace", "known", "--auto"}).exit_status, 0);
+  EXPECT_THAT(service().calls().back(), HasSubstr("automatic: true"));
 }
 
 TEST_F(CliTest, EnqueuePassesParametersOrAFile) {

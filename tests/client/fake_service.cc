@@ -173,6 +173,10 @@ grpc::Status FakeService::Resume(grpc::ServerContext*, const v1::ResumeRequest* 
 grpc::Status FakeService::Retry(grpc::ServerContext*, const v1::RetryRequest* request, v1::RetryResponse* response) {
   return Verb("Retry", *request, response);
 }
+grpc::Status FakeService::SetPace(grpc::ServerContext*, const v1::SetPaceRequest* request, v1::SetPaceResponse* response) {
+  return Verb("SetPace", *request, response);
+}
+
 grpc::Status FakeService::SetBatchSize(grpc::ServerContext*, const v1::SetBatchSizeRequest* request,
                                        v1::SetBatchSizeResponse* response) {
   return Verb("SetBatchSize", *request, response);

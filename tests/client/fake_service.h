@@ -79,6 +79,7 @@ class FakeService : public v1::MigrationControl::Service {
   grpc::Status Start(grpc::ServerContext*, const v1::StartRequest* request, v1::StartResponse* response) override;
   grpc::Status Resume(grpc::ServerContext*, const v1::ResumeRequest* request, v1::ResumeResponse* response) override;
   grpc::Status Retry(grpc::ServerContext*, const v1::RetryRequest* request, v1::RetryResponse* response) override;
+  grpc::Status SetPace(grpc::ServerContext*, const v1::SetPaceRequest* request, v1::SetPaceResponse* response) override;
   grpc::Status SetBatchSize(grpc::ServerContext*, const v1::SetBatchSizeRequest* request,
                             v1::SetBatchSizeResponse* response) override;
   grpc::Status Accept(grpc::ServerContext*, const v1::AcceptRequest* request, v1::AcceptResponse* response) override;

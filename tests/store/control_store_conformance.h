@@ -339,6 +339,15 @@ TEST_P(ControlStoreTest, MutateWritesEveryFieldAndItsEvent) {
     after.parameters = {{"p", "x'y"}};
     after.sizes = {.batch_size = 5, .sub_batch_size = 4, .max_batch_size = 6};
     after.size_override = SizeOverride{.batch_size = 3, .sub_batch_size = 2, .author = "eve", .until = at};
+    after.pace_override = PaceOverride{.settings = {.interval = absl::Milliseconds(250),
+                                                    .max_rows_per_second = 0,
+                                                    .lanes = 3,
+                                                    .windows = std::vector<std::string>{},
+                                                    .target_sub_batch_time = absl::Milliseconds(20),
+                                                    .lock_timeout = absl::Milliseconds(5),
+                                                    .statement_timeout = absl::Seconds(7)},
+                                       .author = "eve",
+                                       .until = at};
     after.fence = FenceState::kCreated;
     after.restart_from = RestartFrom::kAdopt;
     after.pause_after_rows = 9;
@@ -379,6 +388,10 @@ TEST_P(ControlStoreTest, MutateWritesEveryFieldAndItsEvent) {
     EXPECT_EQ(migration.size_override->batch_size, 3);
     EXPECT_EQ(migration.size_override->sub_batch_size, 2);
     EXPECT_EQ(migration.size_override->author, "eve");
+    ASSERT_TRUE(migration.pace_override.has_value());
+    EXPECT_EQ(migration.pace_override->settings, wanted.pace_override->settings);
+    EXPECT_EQ(migration.pace_override->author, "eve");
+    EXPECT_EQ(migration.pace_override->until, wanted.pace_override->until);
     EXPECT_EQ(migration.size_override->until, wanted.size_override->until);
     EXPECT_EQ(migration.fence, FenceState::kCreated);
     EXPECT_EQ(migration.restart_from, RestartFrom::kAdopt);
@@ -750,7 +763,8 @@ TEST_P(ControlStoreTest, ProgressIsKeptWithoutRevisionOrEvent) {
   counters.last_error = LastError{.sqlstate = "", .message = "lost", .at = at};
   counters.sub_batch_size = 10;
   counters.working = absl::Microseconds(11);
-  counters.hold_seconds = {{"THROTTLED", 0.25}};
+  counters.time_seconds = {{"THROTTLED", 0.25}, {"working", 12.5}};
+  counters.accounted_until = absl::FromUnixMicros(1'700'000'000'123'456);
   counters.lanes = {{.lane = 1, .cursor = {"5", "x,\"y\""}, .upper_bound = {"9", ""}, .rows = 12},
                     {.lane = 2, .cursor = {}, .upper_bound = {}, .rows = 0}};
   update.jobs = {SomeJob(1), SomeJob(2)};
@@ -781,7 +795,8 @@ TEST_P(ControlStoreTest, ProgressIsKeptWithoutRevisionOrEvent) {
   EXPECT_EQ(read.last_error->at, at);
   EXPECT_EQ(read.sub_batch_size, 10);
   EXPECT_EQ(read.working, absl::Microseconds(11));
-  EXPECT_EQ(read.hold_seconds, counters.hold_seconds);
+  EXPECT_EQ(read.time_seconds, counters.time_seconds);
+  EXPECT_EQ(read.accounted_until, counters.accounted_until);
   ASSERT_EQ(read.lanes.size(), 2u);
   EXPECT_EQ(read.lanes[0].lane, 1);
   EXPECT_EQ(read.lanes[0].cursor, counters.lanes[0].cursor);

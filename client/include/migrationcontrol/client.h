@@ -117,6 +117,9 @@ class Client {
   absl::StatusOr<v1::Migration> Retry(const std::string& migration, const CallOptions& options = {},
                                       v1::RetryFrom from = v1::RETRY_FROM_UNSPECIFIED, bool acknowledge_repeat = false);
   absl::StatusOr<v1::Migration> SetBatchSize(v1::SetBatchSizeRequest request);
+
+  // Interval, rate, lanes, windows or time limits; what the request does not set stays.
+  absl::StatusOr<v1::Migration> SetPace(v1::SetPaceRequest request);
   absl::StatusOr<v1::Migration> Accept(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cancel(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cleanup(const std::string& migration, const CallOptions& options = {});

@@ -20,7 +20,7 @@ WITH input AS MATERIALIZED (
     sub_batches_done = n.sub_batches_done, unchanged_rows = n.unchanged_rows, failed_ranges = n.failed_ranges,
     rows_per_second = n.rows_per_second, fraction = n.fraction, attempts = n.attempts, error_sqlstate = n.error_sqlstate,
     error_message = n.error_message, error_at = n.error_at, current_sub_batch_size = n.current_sub_batch_size,
-    working_microseconds = n.working_microseconds, hold_seconds = n.hold_seconds, lanes = n.lanes,
+    working_microseconds = n.working_microseconds, time_seconds = n.time_seconds, accounted_until = n.accounted_until, lanes = n.lanes,
     hold = n.hold, hold_reason = n.hold_reason, hold_since = n.hold_since, hold_until = n.hold_until,
     last_job = p.last_job + jsonb_array_length(held.jobs), written_by = $2::uuid
   FROM held CROSS JOIN LATERAL jsonb_populate_record(NULL::migrationd.progress, held.progress) n

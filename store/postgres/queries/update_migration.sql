@@ -9,7 +9,7 @@ WITH changed AS (
     start_requested = n.start_requested, enqueued = n.enqueued, parameters = n.parameters,
     batch_size = n.batch_size, sub_batch_size = n.sub_batch_size, max_batch_size = n.max_batch_size,
     override_batch_size = n.override_batch_size, override_sub_batch_size = n.override_sub_batch_size,
-    override_author = n.override_author, override_until = n.override_until,
+    override_author = n.override_author, override_until = n.override_until, pace_override = n.pace_override,
     fence = n.fence, restart_from = n.restart_from, pause_after_rows = n.pause_after_rows,
     cleanup_requested = n.cleanup_requested, cleaned_up = n.cleaned_up,
     accepted_rows = n.accepted_rows, regressed_rows = n.regressed_rows,

@@ -372,6 +372,62 @@ TEST(Delete, WaitsForACleanup) {
   MD_EXPECT_OK(DeleteMigration(cancelled, kAnna, kNow, /*leaves_objects=*/true));
 }
 
+TEST(SetPaceVerb, AddsToWhatWasSetBeforeAndSaysIt) {
+  PaceRequest first;
+  first.settings.lanes = 4;
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect one, SetPace(In(State::kRunning), kAnna, kNow, first));
+  EXPECT_TRUE(one.changed);
+  EXPECT_EQ(one.event_from, "the definition's pace");
+  EXPECT_EQ(one.event_to, "lanes 4");
+  PaceRequest second;
+  second.settings.interval = absl::Milliseconds(20);
+  second.settings.windows.emplace();
+  second.until = kLater;
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect two, SetPace(one.after, kService, kNow, second));
+  EXPECT_EQ(two.after.pace_override->settings.lanes, 4);
+  EXPECT_EQ(two.after.pace_override->author, "migrationd");
+  EXPECT_THAT(two.event_to, AllOf(HasSubstr("interval 20ms, lanes 4, windows ALWAYS, until ")));
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect again, SetPace(two.after, kAnna, kNow, second));
+  EXPECT_FALSE(again.changed);
+  EXPECT_EQ(again.after.pace_override->author, "migrationd") << "nothing was changed, so it keeps its author";
+  // What was over is not taken up again.
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect later, SetPace(two.after, kAnna, kLater + absl::Seconds(1), first));
+  EXPECT_EQ(later.event_to, "lanes 4");
+  PaceRequest automatic;
+  automatic.automatic = true;
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect ended, SetPace(two.after, kAnna, kNow, automatic));
+  EXPECT_FALSE(ended.after.pace_override.has_value());
+}
+
+TEST(SetPaceVerb, RefusesWhatADefinitionCouldNotSay) {
+  const auto refused = [](auto set) {
+    PaceRequest request;
+    set(request);
+    return SetPace(In(State::kRunning), kAnna, kNow, request).status();
+  };
+  for (const absl::Status& status :
+       {refused([](PaceRequest&) {}), refused([](PaceRequest& r) { r.settings.lanes = 0; }), refused([](PaceRequest& r) { r.settings.lanes = 17; }),
+        refused([](PaceRequest& r) { r.settings.interval = absl::Hours(2); }), refused([](PaceRequest& r) { r.settings.interval = -absl::Seconds(1); }),
+        refused([](PaceRequest& r) { r.settings.max_rows_per_second = -1; }), refused([](PaceRequest& r) { r.settings.lock_timeout = absl::ZeroDuration(); }),
+        refused([](PaceRequest& r) { r.settings.statement_timeout = absl::Milliseconds(9); }),
+        refused([](PaceRequest& r) { r.settings.target_sub_batch_time = absl::Milliseconds(4); }),
+        refused([](PaceRequest& r) { r.settings.lanes = 2, r.until = kNow; }), refused([](PaceRequest& r) { r.automatic = true, r.settings.lanes = 2; })}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  }
+  PaceRequest lanes;
+  lanes.settings.lanes = 2;
+  EXPECT_EQ(SetPace(In(State::kCompleted), kAnna, kNow, lanes).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(SetPace(In(State::kPaused), kAnna, kNow, lanes).ok());
+}
+
+TEST(ResumeVerb, ThePauseKeepsItsTime) {
+  Migration paused = In(State::kPaused);
+  paused.progress.accounted_until = kBefore + absl::Hours(1);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, ResumeMigration(paused, kAnna, kNow));
+  EXPECT_DOUBLE_EQ(effect.after.progress.time_seconds.at("PAUSED"), 3600);
+  EXPECT_EQ(effect.after.progress.accounted_until, kNow);
+}
+
 TEST(SetBatchSizeVerb, PinsTheSizesWithAuthorAndEnd) {
   MD_ASSERT_OK_AND_ASSIGN(
       const VerbEffect effect,

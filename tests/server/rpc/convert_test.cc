@@ -66,7 +66,7 @@ labels: {team: ci}
   m.progress.last_error = LastError{"55P03", "lock", kNow - absl::Seconds(9)};
   m.progress.sub_batch_size = 42;
   m.progress.working = absl::Milliseconds(1500);
-  m.progress.hold_seconds = {{"BLOCKED", 2.5}};
+  m.progress.time_seconds = {{"BLOCKED", 2.5}};
   m.progress.lanes = {{.lane = 0, .cursor = {"400"}, .upper_bound = {"1000"}, .rows = 400}};
   stored.lease =
       Lease{.owner = "host:1:x", .token = "t", .epoch = 9, .expires_at = kNow + absl::Seconds(10), .live = true};
