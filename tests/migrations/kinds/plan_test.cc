@@ -1,5 +1,6 @@
 // Plans without a database: the exact SQL, and every refusal.
 #include "migrations/kinds/plan.h"
+#include "migrations/kinds/walk_strategy.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -43,8 +44,8 @@ TEST(SqlBatchPlan, ForABigintKeyIsExactlyThis) {
   const std::string not_recorded =
       R"(NOT EXISTS (SELECT FROM migration_control.failed_range f WHERE f.migration = 'backfill')"
       R"( AND f.key = ARRAY["b"."id"::text]))";
-  EXPECT_EQ(RangePredicate(plan, false), range);
-  EXPECT_EQ(RangePredicate(plan, true), first);
+  EXPECT_EQ(KeysetStrategy().Range(plan, false), range);
+  EXPECT_EQ(KeysetStrategy().Range(plan, true), first);
   // Not evaluated for rows that are recorded: it may be what fails for them.
   const std::string others = " AND CASE WHEN NOT EXISTS (SELECT FROM migration_control.failed_range WHERE migration = 'backfill') OR " +
                              not_recorded + " THEN (b.stage IS NULL) END";
@@ -76,15 +77,15 @@ TEST(SqlBatchPlan, ForACompositeKeyComparesRows) {
              FactsOf("t", {{"a", "integer"}, {"b", "character varying(20)"}, {"n", "integer"}}, {"a", "b"})));
   // Without the length: a cast to it would cut a bound.
   EXPECT_THAT(plan.key_casts, ElementsAre("integer", "text"));
-  EXPECT_EQ(RangePredicate(plan, false),
+  EXPECT_EQ(KeysetStrategy().Range(plan, false),
             R"(("t"."a", "t"."b") > ($1::integer, $2::text) AND ("t"."a", "t"."b") <= ($3::integer, $4::text))");
   EXPECT_EQ(plan.next_bound, R"(SELECT "t"."a"::text, "t"."b"::text FROM "public"."t" AS "t" WHERE )" +
-                                 RangePredicate(plan, false) +
+                                 KeysetStrategy().Range(plan, false) +
                                  R"( ORDER BY "t"."a", "t"."b" OFFSET $5::bigint - 1 LIMIT 1)");
   EXPECT_FALSE(plan.has_where);
   EXPECT_EQ(plan.count_matching, "");
   EXPECT_EQ(plan.select_unchanged, "");
-  EXPECT_EQ(plan.work, "UPDATE t SET n = 1 WHERE (" + RangePredicate(plan, false) + ")");
+  EXPECT_EQ(plan.work, "UPDATE t SET n = 1 WHERE (" + KeysetStrategy().Range(plan, false) + ")");
 }
 
 TEST(SqlBatchPlan, ForAUuidKeyAndQuotedNames) {
@@ -92,7 +93,7 @@ TEST(SqlBatchPlan, ForAUuidKeyAndQuotedNames) {
                           PlanOf("sql_batch: {table: '\"Odd \"\"T\"', alias: f, key: ['Odd \"Id'], statement: 'DELETE "
                                  "FROM \"Odd \"\"T\" f WHERE {{batch}}'}\n",
                                  FactsOf("Odd \"T", {{"Odd \"Id", "uuid"}}, {"Odd \"Id"})));
-  EXPECT_EQ(RangePredicate(plan, false), R"("f"."Odd ""Id" > $1::uuid AND "f"."Odd ""Id" <= $2::uuid)");
+  EXPECT_EQ(KeysetStrategy().Range(plan, false), R"("f"."Odd ""Id" > $1::uuid AND "f"."Odd ""Id" <= $2::uuid)");
   // The table's alias f must not be hidden by the one of failed_range.
   EXPECT_THAT(plan.verify_work, HasSubstr("failed_range ff WHERE ff.migration"));
 }
