@@ -101,6 +101,7 @@ absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v
   MD_ASSIGN_OR_RETURN(const std::string all_mentions, MentionOthers("", parameters));
   const std::string not_recorded = NotRecorded(plan, migration);
   const WalkTraits traits = strategy.traits();
+  plan.rows_share_keys = traits.rows_share_keys;
   const std::string select_keys = absl::StrCat(traits.rows_share_keys ? "SELECT DISTINCT" : "SELECT", " ARRAY[", KeyTexts(plan), "]");
   plan.lane_bounds = strategy.LaneBounds(plan);
 

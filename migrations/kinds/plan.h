@@ -59,6 +59,8 @@ struct MigrationPlan {
   Key min_key;                          // of row_key, from the definition; empty: the table's
   Key max_key;
   bool has_where = false;
+  // Several rows may have one key (DISTINCT): sizes count keys, and a key is done as a whole.
+  bool rows_share_keys = false;
 
   // The work, with {{batch}} replaced; `work_first` for a lane that has no cursor yet (its lower bound is inclusive). Both
   // take the same placeholders.

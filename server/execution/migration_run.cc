@@ -280,6 +280,7 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
     if (definition.has_lock_timeout()) options.lane.lock_timeout = DurationOf(definition.lock_timeout());
     if (definition.has_statement_timeout()) options.lane.statement_timeout = DurationOf(definition.statement_timeout());
     options.has_where = plan_->has_where;
+    options.rows_share_keys = plan_->rows_share_keys;
     options.first_sub_batch_size = FirstSubBatchSize();
     options.adaptive = definition.pace().adaptive().enabled() && !stored_.migration.size_override.has_value();
     if (definition.pace().adaptive().has_target_sub_batch_time()) {
