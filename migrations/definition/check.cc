@@ -306,11 +306,7 @@ class Checker {
     CheckBound("sql_batch.min_key", batch.min_key(), batch.key_size());
     CheckBound("sql_batch.max_key", batch.max_key(), batch.key_size());
     if (batch.strategy() == v1::STRATEGY_UNSPECIFIED) batch.set_strategy(v1::STRATEGY_KEYSET);
-    if (batch.strategy() != v1::STRATEGY_KEYSET) {
-      Problem("sql_batch.strategy",
-              absl::StrCat(YamlEnumWord(*v1::Strategy_descriptor()->FindValueByNumber(batch.strategy())),
-                           " is not served by this version yet; remove it (KEYSET is the default)"));
-    }
+    CheckStrategy(batch);
     if (!batch.where().empty()) {
       Sql("sql_batch.where", CheckCondition(batch.where(), declared_, used_), *batch.mutable_where());
     }
@@ -321,6 +317,27 @@ class Checker {
       Sql("sql_batch.statement", CheckChangeStatement(batch.statement(), declared_, used_), *batch.mutable_statement());
     }
     if (batch.on_unchanged() == v1::ON_UNCHANGED_UNSPECIFIED) batch.set_on_unchanged(v1::ON_UNCHANGED_HALT);
+  }
+
+  void CheckStrategy(const v1::SqlBatch& batch) {
+    switch (batch.strategy()) {
+      case v1::STRATEGY_KEYSET:
+        return;
+      case v1::STRATEGY_DISTINCT:
+        if (batch.key_size() == 1) return;
+        Problem(batch.key().empty() ? "sql_batch.strategy" : "sql_batch.key",
+                "DISTINCT walks the values of one column; name that column as `key`, like [tenant_id]");
+        return;
+      case v1::STRATEGY_PHYSICAL:
+        if (!batch.where().empty()) return;
+        Problem("sql_batch.strategy",
+                "PHYSICAL needs `where`, since a row that was changed has another place on disk and would be met again; "
+                "name the rows that still need the work, or use KEYSET");
+        return;
+      default:
+        Problem("sql_batch.strategy",
+                absl::StrCat(static_cast<int>(batch.strategy()), " is no strategy; use KEYSET, DISTINCT or PHYSICAL"));
+    }
   }
 
   // What still matches after its turn was kept by a trigger or a rule: HALTED with ROWS_LEFT.

@@ -14,36 +14,10 @@ namespace {
 
 using Values = std::vector<std::pair<std::string, std::string>>;
 
-// "b"."id"
-std::vector<std::string> KeyColumns(const MigrationPlan& plan) {
-  std::vector<std::string> columns;
-  for (const std::string& column : plan.key) {
-    columns.push_back(absl::StrCat(QuoteIdentifier(plan.alias), ".", QuoteIdentifier(column)));
-  }
-  return columns;
-}
-
+// The texts of the columns by which rows are recorded.
 std::string KeyTexts(const MigrationPlan& plan) {
-  return absl::StrJoin(KeyColumns(plan), ", ",
+  return absl::StrJoin(OnAlias(plan, plan.row_key), ", ",
                        [](std::string* out, const std::string& column) { absl::StrAppend(out, column, "::text"); });
-}
-
-// $from, $from+1 ..., each cast to the type of its column.
-std::vector<std::string> BoundPlaceholders(const MigrationPlan& plan, std::size_t from) {
-  std::vector<std::string> placeholders;
-  for (std::size_t i = 0; i < plan.key_casts.size(); ++i) {
-    placeholders.push_back(absl::StrCat("$", from + i, "::", plan.key_casts[i]));
-  }
-  return placeholders;
-}
-
-// One value as it is, several as a row: a comparison of rows is one index condition, nested ORs are not.
-std::string AsRow(const std::vector<std::string>& values) {
-  return values.size() == 1 ? values[0] : absl::StrCat("(", absl::StrJoin(values, ", "), ")");
-}
-
-std::string FromTable(const MigrationPlan& plan) {
-  return absl::StrCat(" FROM ", QualifiedTable(plan), " AS ", QuoteIdentifier(plan.alias));
 }
 
 // Rows that are recorded as failed or unchanged. The alias inside must not hide the table's.
@@ -84,52 +58,79 @@ absl::StatusOr<std::string> MentionOthers(const std::string& where, const Values
   return mentions;
 }
 
-std::string NextBound(const MigrationPlan& plan, bool first) {
-  return absl::StrCat("SELECT ", KeyTexts(plan), FromTable(plan), " WHERE ", RangePredicate(plan, first), " ORDER BY ",
-                      absl::StrJoin(KeyColumns(plan), ", "), " OFFSET $", 2 * plan.key.size() + 1,
-                      "::bigint - 1 LIMIT 1");
+// The placeholders of the range, for a query that does not ask for it: as MentionOthers.
+std::string MentionRange(const MigrationPlan& plan) {
+  std::string mentions;
+  for (std::size_t i = 0; i < 2 * plan.key.size(); ++i) {
+    absl::StrAppend(&mentions, " AND ($", i + 1, "::", plan.key_casts[i % plan.key.size()], " IS NULL OR TRUE)");
+  }
+  return mentions;
+}
+
+// What tells rows apart until the transaction ends, as text[]: the key, or, where several rows share one, the place of the row version.
+std::string Identity(const MigrationPlan& plan, const WalkTraits& traits) {
+  if (!traits.rows_share_keys) return absl::StrCat("ARRAY[", KeyTexts(plan), "]");
+  const std::string alias = QuoteIdentifier(plan.alias);
+  return absl::StrCat("ARRAY[", alias, ".tableoid::text, ", alias, ".ctid::text]");
+}
+
+// Whether a row is one of md_turn, after the work.
+std::string HadTurn(const MigrationPlan& plan, const WalkTraits& traits) {
+  const std::string listed = absl::StrCat(Identity(plan, traits), "::text IN (SELECT md_turn.md_key FROM md_turn)");
+  // The work gave rows that it changed another place, and made it visible that it did.
+  if (traits.rows_share_keys) {
+    return absl::StrCat("(", QuoteIdentifier(plan.alias), ".xmin = pg_catalog.pg_current_xact_id()::xid OR ", listed, ")");
+  }
+  if (!traits.work_moves_rows) return listed;
+  // They may be anywhere in the table: looked up by their key, with its types, so that its index serves.
+  std::vector<std::string> values;
+  for (std::size_t i = 0; i < plan.row_key_casts.size(); ++i) {
+    values.push_back(absl::StrCat("(md_turn.md_key::text[])[", i + 1, "]::", plan.row_key_casts[i]));
+  }
+  return absl::StrCat("(", absl::StrJoin(OnAlias(plan, plan.row_key), ", "), ") IN (SELECT ", absl::StrJoin(values, ", "), " FROM md_turn)");
 }
 
 }  // namespace
 
-std::string RangePredicate(const MigrationPlan& plan, bool first) {
-  const std::string row = AsRow(KeyColumns(plan));
-  return absl::StrCat(row, first ? " >= " : " > ", AsRow(BoundPlaceholders(plan, 1)), " AND ", row,
-                      " <= ", AsRow(BoundPlaceholders(plan, plan.key.size() + 1)));
-}
-
 absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v1::MigrationDefinition& definition,
-                                const std::string& migration, MigrationPlan& plan) {
+                                const std::string& migration, MigrationPlan& plan, const WalkStrategy& strategy) {
   const Values parameters = ParameterValues(definition, plan);
   plan.has_where = !text.where.empty();
   MD_ASSIGN_OR_RETURN(const std::string where, RenderSql(text.where, parameters));
   MD_ASSIGN_OR_RETURN(const std::string mentions, MentionOthers(text.where, parameters));
   MD_ASSIGN_OR_RETURN(const std::string all_mentions, MentionOthers("", parameters));
   const std::string not_recorded = NotRecorded(plan, migration);
+  const WalkTraits traits = strategy.traits();
+  plan.rows_share_keys = traits.rows_share_keys;
+  const std::string select_keys = absl::StrCat(traits.rows_share_keys ? "SELECT DISTINCT" : "SELECT", " ARRAY[", KeyTexts(plan), "]");
+  plan.lane_bounds = strategy.LaneBounds(plan);
 
   for (const bool first : {false, true}) {
-    const std::string range = RangePredicate(plan, first);
+    const std::string range = strategy.Range(plan, first);
     const std::string matching = plan.has_where ? absl::StrCat(range, " AND (", where, ")") : range;
-    const std::string remaining =
-        absl::StrCat(range, " AND ", plan.has_where ? WhereOfOthers(where, not_recorded, migration) : not_recorded);
+    const std::string others = plan.has_where ? WhereOfOthers(where, not_recorded, migration) : not_recorded;
+    const std::string remaining = absl::StrCat(range, " AND ", others);
     const auto work = [&](const std::string& batch) {
       Values values = parameters;
       values.emplace_back("batch", absl::StrCat("(", batch, ")"));
       return RenderSql(text.statement, values);
     };
-    MD_ASSIGN_OR_RETURN((first ? plan.work_first : plan.work), work(matching));
+    MD_ASSIGN_OR_RETURN((first ? plan.work_first : plan.work), work(traits.work_moves_rows ? remaining : matching));
     MD_ASSIGN_OR_RETURN((first ? plan.verify_work_first : plan.verify_work), work(remaining));
-    (first ? plan.next_bound_first : plan.next_bound) = NextBound(plan, first);
+    (first ? plan.next_bound_first : plan.next_bound) = strategy.NextBound(plan, first);
     const std::string from = FromTable(plan);
     (first ? plan.select_keys_first : plan.select_keys) =
-        absl::StrCat("SELECT ARRAY[", KeyTexts(plan), "]", from, " WHERE ", RangePredicate(plan, first), " AND ", not_recorded, all_mentions);
+        absl::StrCat(select_keys, from, " WHERE ", range, " AND ", not_recorded, all_mentions);
     if (!plan.has_where) continue;
     (first ? plan.count_matching_first : plan.count_matching) =
         absl::StrCat("SELECT count(*)", from, " WHERE ", matching, mentions);
     (first ? plan.count_verify_first : plan.count_verify) =
         absl::StrCat("SELECT count(*)", from, " WHERE ", remaining, mentions);
     (first ? plan.select_unchanged_first : plan.select_unchanged) =
-        absl::StrCat("SELECT ARRAY[", KeyTexts(plan), "]", from, " WHERE ", remaining, mentions);
+        absl::StrCat("SELECT ", Identity(plan, traits), from, " WHERE ", remaining, mentions);
+    const std::string still = traits.work_moves_rows ? absl::StrCat(others, MentionRange(plan)) : remaining;
+    (first ? plan.select_left_first : plan.select_left) =
+        absl::StrCat("SELECT ARRAY[", KeyTexts(plan), "]", from, " WHERE ", still, mentions, " AND ", HadTurn(plan, traits));
   }
   return absl::OkStatus();
 }

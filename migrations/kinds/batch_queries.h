@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "migrations/kinds/plan.h"
+#include "migrations/kinds/walk_strategy.h"
 
 namespace migrationd {
 
@@ -15,9 +16,9 @@ struct BatchText {
   std::string where;
 };
 
-// Fills in work, verify_work, count_*, select_unchanged*, next_bound* and has_where; key, alias, table and parameters
-// of `plan` must be there already.
+// Fills in work, verify_work, count_*, select_*, next_bound*, lane_bounds and has_where; key, alias, table and parameters of `plan` must be
+// there already.
 absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v1::MigrationDefinition& definition,
-                                const std::string& migration, MigrationPlan& plan);
+                                const std::string& migration, MigrationPlan& plan, const WalkStrategy& strategy = KeysetStrategy());
 
 }  // namespace migrationd

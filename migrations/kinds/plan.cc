@@ -42,6 +42,10 @@ absl::Status BindPlanParameters(const MigrationDefinition& definition, const Pla
 
 }  // namespace
 
+const MigrationPlan& PlanOfPass(const MigrationPlan& plan, std::int32_t pass) {
+  return pass <= 1 && plan.first_pass != nullptr ? *plan.first_pass : plan;
+}
+
 std::string TableOf(const MigrationDefinition& definition) {
   if (definition.has_sql_batch()) return definition.sql_batch().table();
   if (definition.has_copy_columns()) return definition.copy_columns().table();

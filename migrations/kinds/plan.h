@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,11 @@ struct TableFacts {
   std::vector<std::string> primary_key;
   // Column lists of valid, non-partial, non-expression unique indexes over not-null columns (the primary key too).
   std::vector<std::vector<std::string>> unique_keys;
+  // Columns that a valid, non-partial btree index begins with, in the column's own order.
+  std::vector<std::string> leading_columns;
+  bool partitioned = false;
+  // Whether other tables inherit from it (not as partitions): a query of it reads their rows, too.
+  bool inherited = false;
   double estimated_rows = 0;  // reltuples; below 0: never analysed
 };
 
@@ -47,9 +53,14 @@ struct MigrationPlan {
   std::vector<std::string> key;         // column names, unquoted
   std::vector<KeyType> key_types;
   std::vector<std::string> key_casts;   // the SQL type of each key column, for casts: "bigint", "uuid" ...
-  Key min_key;                          // from the definition; empty: the table's
+  // The columns, and their casts, by which rows are recorded in migration_control.failed_range: `key`, except in first_pass.
+  std::vector<std::string> row_key;
+  std::vector<std::string> row_key_casts;
+  Key min_key;                          // of row_key, from the definition; empty: the table's
   Key max_key;
   bool has_where = false;
+  // Several rows may have one key (DISTINCT): sizes count keys, and a key is done as a whole.
+  bool rows_share_keys = false;
 
   // The work, with {{batch}} replaced; `work_first` for a lane that has no cursor yet (its lower bound is inclusive). Both
   // take the same placeholders.
@@ -64,16 +75,25 @@ struct MigrationPlan {
   // The same, without rows recorded in migration_control.failed_range.
   std::string count_verify;
   std::string count_verify_first;
-  // SELECT of ARRAY[key::text, ...] of rows in the range that match `where` and are not recorded; empty without where.
+  // Before the work: SELECT of one text[] a row in the range that matches `where` and is not recorded, which tells the row apart until the
+  // transaction ends (mostly its key); empty without where.
   std::string select_unchanged;
   std::string select_unchanged_first;
-  // The same without `where`, so that it can be asked about a row that `where` itself fails on; always there.
+  // After the work: SELECT of ARRAY[key::text, ...] once for each row that had its turn and still matches, wherever it is by then. It reads
+  // those that had it from md_turn(md_key), a CTE that stands before it and holds what select_unchanged gave, as text. Empty without where.
+  std::string select_left;
+  std::string select_left_first;
+  // SELECT of ARRAY[key::text, ...] of the rows in the range that are not recorded, without `where`, so that it can be asked about a row
+  // that `where` itself fails on; always there.
   std::string select_keys;
   std::string select_keys_first;
   // SELECT k columns: the key of the n-th row after the lower bound and not above the upper bound; no row when fewer are left.
   // Placeholders: lower, upper, then $2k+1 = n (bigint, from 1). No parameters.
   std::string next_bound;
   std::string next_bound_first;
+  // SELECT k columns: where the first lane begins (included), then where each lane ends, in order; no row for an empty table. $1 = lanes
+  // (bigint). Empty: the lanes are cut at quantiles of the key.
+  std::string lane_bounds;
   // Types of the definition's parameters, in order, and their values.
   std::vector<std::string> parameter_types;
   std::vector<std::string> parameter_values;
@@ -88,7 +108,14 @@ struct MigrationPlan {
 
   // search_path while it runs: pg_catalog, schema of the table, the target's, pg_temp last; quoted.
   std::string search_path;
+
+  // What EXECUTE runs where it walks in another order than VERIFY (PHYSICAL), over other keys; nullptr: the same. See PlanOfPass.
+  std::shared_ptr<const MigrationPlan> first_pass;
 };
+
+// What lanes, bounds and sub-batches of that pass (1: EXECUTE) go by. Rows are recorded, listed and retried by `plan` itself, whatever the
+// pass. Lives as long as `plan`.
+const MigrationPlan& PlanOfPass(const MigrationPlan& plan, std::int32_t pass);
 
 struct PlanContext {
   std::string name;                                // of the migration
@@ -119,8 +146,5 @@ bool CleansUpByItself(const migrationcontrol::v1::MigrationDefinition& definitio
 
 // "quoted"; the one function that quotes identifiers.
 std::string QuoteIdentifier(const std::string& name);
-
-// The row range as SQL, on alias and key: exclusive or inclusive lower bound, inclusive upper.
-std::string RangePredicate(const MigrationPlan& plan, bool first);
 
 }  // namespace migrationd

@@ -1,14 +1,18 @@
-// Kind sql_batch, strategy KEYSET: a statement of the user's own over ranges of one table's key.
+// Kind sql_batch: a statement of the user's own over ranges of one table, cut by one of the strategies.
 #include <algorithm>
+#include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "migrations/definition/sql_lexer.h"
 #include "migrations/kinds/batch_queries.h"
 #include "migrations/kinds/columns.h"
 #include "migrations/kinds/kinds.h"
+#include "migrations/kinds/walk_strategy.h"
 #include "migrations/kinds/walked_key.h"
 #include "migrations/model/status_macros.h"
 
@@ -70,21 +74,29 @@ absl::Status CheckKeyIsKept(const std::string& statement, const MigrationPlan& p
 absl::Status PlanSqlBatch(const migrationcontrol::v1::MigrationDefinition& definition, const TableFacts& table,
                           const PlanContext& context, MigrationPlan& plan) {
   const migrationcontrol::v1::SqlBatch& batch = definition.sql_batch();
-  if (batch.strategy() != migrationcontrol::v1::STRATEGY_KEYSET) {
-    return absl::UnimplementedError("sql_batch.strategy: only KEYSET is served by this version");
-  }
+  const std::string word = migrationcontrol::v1::Strategy_Name(batch.strategy());
+  const WalkStrategy* strategy = FindWalkStrategy(std::string(absl::StripPrefix(word, "STRATEGY_")));
+  if (strategy == nullptr) return absl::UnimplementedError(absl::StrCat("sql_batch.strategy: ", word, " is not served by this version"));
+  const WalkRequest request = {
+      .key = {batch.key().begin(), batch.key().end()}, .kind = "sql_batch", .has_where = !batch.where().empty()};
   MD_ASSIGN_OR_RETURN(const std::vector<std::string> alias, ParseQualifiedName(batch.alias(), 1));
   plan.alias = alias.front();
-  MD_RETURN_IF_ERROR(ResolveKey(table, {batch.key().begin(), batch.key().end()}, "sql_batch.key", plan));
+  MD_RETURN_IF_ERROR(strategy->verify().Resolve(table, request, plan));
   MD_RETURN_IF_ERROR(ResolveBounds({batch.min_key().begin(), batch.min_key().end()},
                                    {batch.max_key().begin(), batch.max_key().end()}, "sql_batch", plan));
   MD_RETURN_IF_ERROR(CheckKeyIsKept(batch.statement(), plan));
-  MD_RETURN_IF_ERROR(RenderBatchQueries({batch.statement(), batch.where()}, definition, context.name, plan));
+  const BatchText text = {batch.statement(), batch.where()};
+  MD_RETURN_IF_ERROR(RenderBatchQueries(text, definition, context.name, plan, strategy->verify()));
 
   std::set<std::string> columns(plan.key.begin(), plan.key.end());
   MD_RETURN_IF_ERROR(AddNamedColumns(table, batch.statement(), columns));
   MD_RETURN_IF_ERROR(AddNamedColumns(table, batch.where(), columns));
   plan.column_digest = ColumnDigest(table, columns);
+  if (&strategy->verify() == strategy) return absl::OkStatus();
+  MigrationPlan first = plan;
+  MD_RETURN_IF_ERROR(strategy->Resolve(table, request, first));
+  MD_RETURN_IF_ERROR(RenderBatchQueries(text, definition, context.name, first, *strategy));
+  plan.first_pass = std::make_shared<const MigrationPlan>(std::move(first));
   return absl::OkStatus();
 }
 

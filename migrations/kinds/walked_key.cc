@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "migrations/kinds/columns.h"
+#include "migrations/kinds/walk_strategy.h"
 #include "migrations/model/status_macros.h"
 
 namespace migrationd {
@@ -63,6 +64,11 @@ absl::Status CheckUnique(const TableFacts& table, const std::vector<std::string>
                                                     TableText(table), " over not-null columns; ", Candidates(table)));
 }
 
+// One value as it is, several as a row.
+std::string AsRow(const std::vector<std::string>& values) {
+  return values.size() == 1 ? values[0] : absl::StrCat("(", absl::StrJoin(values, ", "), ")");
+}
+
 // <0, 0, >0; 0 also where only the database knows the order (text has collations).
 int CompareValues(KeyType type, const std::string& a, const std::string& b) {
   if (type == KeyType::kUuid) return a.compare(b);
@@ -91,13 +97,9 @@ absl::StatusOr<Key> NormalizeBound(const MigrationPlan& plan, const std::vector<
 
 }  // namespace
 
-absl::Status ResolveKey(const TableFacts& table, const std::vector<std::string>& wanted, const std::string& field,
-                        MigrationPlan& plan) {
-  plan.key = wanted.empty() ? table.primary_key : wanted;
-  if (plan.key.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(field, ": table ", TableText(table),
-                                                      " has no primary key; name a unique key; ", Candidates(table)));
-  }
+absl::Status ResolveColumns(const TableFacts& table, const std::vector<std::string>& wanted, const std::string& field,
+                            MigrationPlan& plan) {
+  plan.key = wanted;
   for (const std::string& name : plan.key) {
     MD_ASSIGN_OR_RETURN(const ColumnFacts* column, FindColumn(table, name, field));
     const std::optional<KeyType> type = ParseKeyType(column->type);
@@ -116,7 +118,25 @@ absl::Status ResolveKey(const TableFacts& table, const std::vector<std::string>&
     plan.key_types.push_back(*type);
     plan.key_casts.push_back(CastOf(*type, column->type));
   }
+  plan.row_key = plan.key;
+  plan.row_key_casts = plan.key_casts;
+  return absl::OkStatus();
+}
+
+absl::Status ResolveKey(const TableFacts& table, const std::vector<std::string>& wanted, const std::string& field,
+                        MigrationPlan& plan) {
+  if (wanted.empty() && table.primary_key.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(field, ": table ", TableText(table),
+                                                      " has no primary key; name a unique key; ", Candidates(table)));
+  }
+  MD_RETURN_IF_ERROR(ResolveColumns(table, wanted.empty() ? table.primary_key : wanted, field, plan));
   return CheckUnique(table, plan.key, field);
+}
+
+std::string KeyRange(const MigrationPlan& plan, bool first) {
+  const std::string row = AsRow(OnAlias(plan, plan.key));
+  return absl::StrCat(row, first ? " >= " : " > ", AsRow(Positions(plan, 1)), " AND ", row,
+                      " <= ", AsRow(Positions(plan, plan.key.size() + 1)));
 }
 
 absl::Status ResolveBounds(const std::vector<std::string>& min_key, const std::vector<std::string>& max_key,

@@ -281,8 +281,20 @@ std::string_view KeyTypeName(KeyType type) {
       return "text";
     case KeyType::kTimestamptz:
       return "timestamp with time zone";
+    case KeyType::kTid:
+      return "tid";
   }
   return "";
+}
+
+std::optional<Place> ParsePlace(std::string_view text) {
+  Place place;
+  if (!TakeChar(text, '(') || !TakeDigits(text, 1, 10, place.block) || !TakeChar(text, ',') || !TakeDigits(text, 1, 5, place.offset) ||
+      text != ")" || place.block > std::numeric_limits<std::uint32_t>::max() ||
+      place.offset > std::numeric_limits<std::uint16_t>::max()) {
+    return std::nullopt;
+  }
+  return place;
 }
 
 absl::StatusOr<std::string> NormalizeKeyValue(KeyType type, std::string_view text) {
@@ -300,6 +312,9 @@ absl::StatusOr<std::string> NormalizeKeyValue(KeyType type, std::string_view tex
       return std::string(text);
     case KeyType::kTimestamptz:
       return NormalizeTimestamp(text);
+    case KeyType::kTid:
+      if (const std::optional<Place> place = ParsePlace(text)) return absl::StrCat("(", place->block, ",", place->offset, ")");
+      return NotAValue(type, "a block and an offset, such as (42,7)");
   }
   return absl::InternalError("unknown key type");
 }

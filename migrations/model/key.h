@@ -4,6 +4,7 @@
 // pins; so a key read from one database, stored in another and sent back names the same row.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,13 +15,21 @@
 
 namespace migrationd {
 
-// The key column types that batches can be cut by.
-enum class KeyType { kSmallint, kInteger, kBigint, kUuid, kText, kTimestamptz };
+// The key column types that batches can be cut by. kTid, the place of a row version in the table's file, is nobody's column: only the
+// strategy PHYSICAL walks by it.
+enum class KeyType { kSmallint, kInteger, kBigint, kUuid, kText, kTimestamptz, kTid };
 
 // As PostgreSQL's format_type() prints it: "bigint", "timestamp with time zone" ...; also accepts character varying and
 // character as kText. nullopt: batches cannot be cut by such a column.
 std::optional<KeyType> ParseKeyType(std::string_view type);
 std::string_view KeyTypeName(KeyType type);
+
+// A tid, as text (block,offset). nullopt: it is none.
+struct Place {
+  std::int64_t block = 0;
+  std::int64_t offset = 0;
+};
+std::optional<Place> ParsePlace(std::string_view text);
 
 // One value a key column. Empty vector: no key (a lane before its first sub-batch).
 using Key = std::vector<std::string>;

@@ -209,6 +209,20 @@ std::string HintForHalt(const std::string& code, const std::string& retry, const
   return absl::StrCat("Repair the cause, then: ", retry);
 }
 
+// The one number that a key is, when it is one: the integer of a key of one integer, the place of a key of file and tid.
+std::optional<std::int64_t> PositionOf(const std::vector<KeyType>& types, const Key& key) {
+  if (key.size() != types.size() || key.empty()) return std::nullopt;
+  if (types.back() == KeyType::kTid) {
+    const std::optional<Place> place = ParsePlace(key.back());
+    if (!place.has_value()) return std::nullopt;
+    return (place->block << 16) + place->offset;
+  }
+  const bool integer = types[0] == KeyType::kSmallint || types[0] == KeyType::kInteger || types[0] == KeyType::kBigint;
+  std::int64_t number = 0;
+  if (types.size() != 1 || !integer || !absl::SimpleAtoi(key[0], &number)) return std::nullopt;
+  return number;
+}
+
 }  // namespace
 
 std::string_view EtaStateName(EtaState state) {
@@ -303,22 +317,17 @@ std::string HintLine(const Migration& migration) {
 
 std::optional<double> IntegerKeyFraction(const std::vector<KeyType>& types, const Key& lower, const Key& cursor,
                                          const Key& upper) {
-  const bool integer = types.size() == 1 && (types[0] == KeyType::kSmallint || types[0] == KeyType::kInteger ||
-                                             types[0] == KeyType::kBigint);
-  std::int64_t first = 0;
-  std::int64_t last = 0;
-  if (!integer || lower.size() != 1 || upper.size() != 1 || !absl::SimpleAtoi(lower[0], &first) ||
-      !absl::SimpleAtoi(upper[0], &last)) {
-    return std::nullopt;
-  }
+  const std::optional<std::int64_t> first = PositionOf(types, lower);
+  const std::optional<std::int64_t> last = PositionOf(types, upper);
+  if (!first.has_value() || !last.has_value()) return std::nullopt;
   if (cursor.empty()) return 0.0;
-  std::int64_t at = 0;
-  if (cursor.size() != 1 || !absl::SimpleAtoi(cursor[0], &at)) return std::nullopt;
-  if (at >= last) return 1.0;
-  if (at < first) return 0.0;
+  const std::optional<std::int64_t> at = PositionOf(types, cursor);
+  if (!at.has_value()) return std::nullopt;
+  if (*at >= *last) return 1.0;
+  if (*at < *first) return 0.0;
   // In floating point, since the whole range of bigint does not fit into one. The first key itself is to be done, too.
-  const double span = static_cast<double>(last) - static_cast<double>(first) + 1;
-  const double done = static_cast<double>(at) - static_cast<double>(first) + 1;
+  const double span = static_cast<double>(*last) - static_cast<double>(*first) + 1;
+  const double done = static_cast<double>(*at) - static_cast<double>(*first) + 1;
   return std::clamp(done / span, 0.0, 1.0);
 }
 

@@ -34,7 +34,8 @@ std::string SummaryLine(const Migration& migration, absl::Time now);
 // What a person would do next; empty when nothing.
 std::string HintLine(const Migration& migration);
 
-// Where `cursor` lies between `lower` and `upper` for a single integer key, 0 to 1; nullopt for other keys.
+// Where `cursor` lies between `lower` and `upper`, 0 to 1, for a single integer key and for places in a file (PHYSICAL); nullopt for other
+// keys.
 std::optional<double> IntegerKeyFraction(const std::vector<KeyType>& types, const Key& lower, const Key& cursor,
                                          const Key& upper);
 

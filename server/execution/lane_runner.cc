@@ -10,7 +10,8 @@
 namespace migrationd {
 namespace {
 
-// A reading pass is limited by time, not by what it writes: it may look at more rows at once.
+// A reading pass is limited by time, not by what it writes: it may look at more rows at once. Not at more keys when nobody knows how many
+// rows that is.
 constexpr std::int32_t kVerifySubBatchMin = 1000;
 // While the database works on one sub-batch, the next one is there already.
 constexpr int kDepthMax = 2;
@@ -79,8 +80,12 @@ absl::Status LaneRunner::EnsureSession() {
 std::int32_t LaneRunner::NextSize(std::int64_t covered) const {
   const std::int32_t batch = controls_.batch_size();
   std::int32_t size = servo_.size();
-  if (options_.lane.pass > 1 && options_.adaptive) size = std::max(size, std::min(batch, kVerifySubBatchMin));
-  if (options_.lane.pass <= 1 || !options_.adaptive) size = std::min(size, controls_.sub_batch_ceiling());
+  const bool wide = options_.lane.pass > 1 && options_.adaptive && !options_.rows_share_keys;
+  if (wide) {
+    size = std::max(size, std::min(batch, kVerifySubBatchMin));
+  } else {
+    size = std::min(size, controls_.sub_batch_ceiling());
+  }
   if (failure_cap_ > 0) size = std::min(size, failure_cap_);
   if (suspects_ > 0) size = std::min(size, std::max(1, suspects_ / 2));
   const std::int64_t left = covered < batch ? batch - covered : batch;

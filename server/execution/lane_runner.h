@@ -107,6 +107,8 @@ class LaneRunner {
   struct Options {
     LaneOptions lane;
     bool has_where = false;
+    // Sizes count keys, of which each may have any number of rows.
+    bool rows_share_keys = false;
     // Sub-batch control: where it starts; adaptive (RunControls has the time to aim at) or fixed.
     std::int32_t first_sub_batch_size = 100;
     bool adaptive = true;

@@ -290,6 +290,7 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
     options.lane.lock_timeout = pace_.lock_timeout;
     options.lane.statement_timeout = pace_.statement_timeout;
     options.has_where = plan_->has_where;
+    options.rows_share_keys = plan_->rows_share_keys;
     options.first_sub_batch_size = FirstSubBatchSize();
     options.adaptive = definition.pace().adaptive().enabled() && !stored_.migration.size_override.has_value();
     options.on_sub_batch = [&metrics = services_.metrics, target = stored_.migration.target, name = stored_.migration.name](
@@ -538,7 +539,7 @@ void MigrationRun::StartFractionLook() {
   std::vector<LaneRange> ranges;
   for (const LaneSlot& slot : lanes_) ranges.push_back(slot.runner->View().range);
   Submit<absl::StatusOr<std::vector<std::optional<double>>>>(
-      services_.steps, [context = Context(), ranges, plan = plan_] { return context.target.KeyFractions(*plan, ranges); },
+      services_.steps, [context = Context(), ranges, plan = plan_, pass = counters_.pass] { return context.target.KeyFractions(PlanOfPass(*plan, pass), ranges); },
       [this, ranges](absl::StatusOr<std::vector<std::optional<double>>> fractions) {
         fraction_look_busy_ = false;
         fraction_look_due_ = services_.clock.Now() + kFractionLookInterval;
@@ -811,7 +812,7 @@ ProgressCounters MigrationRun::Counters() {
     now.lanes.push_back({view.range.lane, view.range.cursor, view.range.upper, view.range.rows});
     const auto part = slot.fraction.has_value()
                           ? slot.fraction
-                          : IntegerKeyFraction(plan_->key_types, view.range.lower, view.range.cursor, view.range.upper);
+                          : IntegerKeyFraction(PlanOfPass(*plan_, counters_.pass).key_types, view.range.lower, view.range.cursor, view.range.upper);
     known = known && (part.has_value() || slot.done);
     fraction += slot.done ? 1.0 : part.value_or(0);
   }

@@ -220,7 +220,8 @@ class Opening {
                     std::string(planned.status().message()));
     }
     planned_ = *std::move(planned);
-    const MigrationPlan& plan = planned_.plan;
+    // As EXECUTE runs it; VERIFY runs the same over ranges of another order.
+    const MigrationPlan& plan = PlanOfPass(planned_.plan, 1);
     std::vector<std::string> types = plan.key_casts;
     types.insert(types.end(), plan.key_casts.begin(), plan.key_casts.end());
     types.insert(types.end(), plan.parameter_types.begin(), plan.parameter_types.end());
@@ -433,7 +434,7 @@ class Opening {
     // EXECUTE is followed by a pass that looks at every row anyway.
     const bool new_pass = checkpoint_.pass == 0 || (look_again && checkpoint_.pass > 1);
     if (new_pass) {
-      auto lanes = context_.target.PlanLanes(planned_.plan, context_.lanes);
+      auto lanes = context_.target.PlanLanes(PlanOfPass(planned_.plan, checkpoint_.pass + 1), context_.lanes);
       if (!lanes.ok()) return TargetFailure(lanes.status());
       auto begun = context_.target.BeginPass(checkpoint_.claim, checkpoint_.pass + 1, *lanes);
       if (!begun.ok()) return TargetFailure(begun.status());
@@ -525,7 +526,7 @@ absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& cl
   PassEnd end;
   switch (decision.action) {
     case PassAction::kNextPass: {
-      MD_ASSIGN_OR_RETURN(const auto ranges, context.target.PlanLanes(plan, context.lanes));
+      MD_ASSIGN_OR_RETURN(const auto ranges, context.target.PlanLanes(PlanOfPass(plan, pass.pass + 1), context.lanes));
       MD_ASSIGN_OR_RETURN(end.checkpoint, context.target.BeginPass(claim, pass.pass + 1, ranges));
       end.kind = PassEnd::Kind::kNextPass;
       return end;

@@ -168,7 +168,7 @@ struct LaneOptions {
   FenceClaim claim;
   LaneRange range;
   std::int32_t pass = 1;
-  const MigrationPlan* plan = nullptr;  // outlives the call, copied as needed
+  const MigrationPlan* plan = nullptr;  // outlives the call, copied as needed; of the migration: the session goes by PlanOfPass
   bool synchronous_commit = false;
   absl::Duration lock_timeout = absl::Milliseconds(500);
   absl::Duration statement_timeout = absl::Seconds(5);
@@ -225,11 +225,11 @@ class Target {
   virtual absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) = 0;
 
   // Smallest and largest key now, within the plan's min and max; and inner bounds that split it into about equal `lanes` parts.
-  // Returns the ranges of the lanes: one with empty bounds for an empty table.
+  // Returns the ranges of the lanes: one with empty bounds for an empty table. `plan`: of the pass that is to begin (PlanOfPass).
   virtual absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) = 0;
 
   // How much of each range lies between its lower bound and its cursor, 0 to 1, by the statistics of the table; nullopt where they tell
-  // nothing. Cheap.
+  // nothing. `plan`: of the pass that the ranges are of (PlanOfPass). Cheap.
   virtual absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan& plan, const std::vector<LaneRange>& ranges) = 0;
 
   // Begins a pass: replaces the lane rows by these. Fenced. Returns the checkpoint with new lanes.

@@ -175,7 +175,7 @@ void ItemsTest::Begin(int rows, int lanes, const std::string& definition, Path p
   MD_ASSERT_OK(target_->Open(/*may_create_identity=*/true));
   plan_ = PlanOf(*target_, definition);
   MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target_->TakeOver(Claiming()));
-  MD_ASSERT_OK_AND_ASSIGN(const auto ranges, target_->PlanLanes(plan_, lanes));
+  MD_ASSERT_OK_AND_ASSIGN(const auto ranges, target_->PlanLanes(PlanOfPass(plan_, 1), lanes));
   MD_ASSERT_OK_AND_ASSIGN(checkpoint_, target_->BeginPass(taken.claim, 1, ranges));
 }
 

@@ -26,18 +26,36 @@ std::string Place(const MigrationPlan& plan, int n) {
       absl::StrCat(value, "::numeric"), bucket);
 }
 
+// How much of the table has a value of at most $n, 0 to 1: what is in the histogram and, with `frequent`, the values that are too frequent
+// to be in it.
+std::string Share(const MigrationPlan& plan, int n, bool frequent) {
+  const std::string in_histogram = absl::StrCat("coalesce((", Place(plan, n), " - 1) / nullif(cardinality(h.bounds) - 1, 0), 0)");
+  if (!frequent) return in_histogram;
+  return absl::Substitute(
+      "(coalesce((SELECT sum(m.part) FROM unnest(h.vals, h.parts) AS m (val, part) WHERE m.val <= $0), 0) + "
+      "$1 * (1 - coalesce((SELECT sum(m.part) FROM unnest(h.parts) AS m (part)), 0)))",
+      absl::StrCat("$", n, "::", plan.key_casts[0]), in_histogram);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<std::optional<double>>> KeyFractionsIn(Connection& connection, const MigrationPlan& plan,
                                                                   const std::vector<LaneRange>& ranges) {
-  // A partitioned table has statistics of the whole (inherited). Values that are too frequent to be in the histogram, and text that is
-  // sorted in another way than width_bucket compares, would make it say something wrong.
+  // The histogram is of a column; a place in the file is told by arithmetic.
+  if (plan.key_types.back() == KeyType::kTid) return std::vector<std::optional<double>>(ranges.size());
+  // Frequent values of the only column are counted in; of the first one of several they would count whole what is done in part.
+  const bool frequent = plan.key.size() == 1;
+  const std::string enough = frequent ? "cardinality(h.bounds) >= 2 OR cardinality(h.vals) >= 1" : "cardinality(h.bounds) >= 2 AND h.in_vals < 0.2";
+  // A partitioned table has statistics of the whole (inherited). Text that is sorted in another way than width_bucket compares would make it
+  // say something wrong.
+  const std::string array = absl::StrCat("::text::", plan.key_casts[0], "[]");
   const std::string sql = absl::StrCat(
-      "SELECT ", Place(plan, 4), ", ", Place(plan, 5), ", ", Place(plan, 6), " FROM (SELECT s.histogram_bounds::text::", plan.key_casts[0],
-      "[] AS bounds FROM pg_catalog.pg_stats AS s WHERE s.schemaname = $1 AND s.tablename = $2 AND s.attname = $3 AND "
-      "coalesce((SELECT sum(f) FROM unnest(s.most_common_freqs) AS f), 0) < 0.2 AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a "
+      "SELECT ", Share(plan, 4, frequent), ", ", Share(plan, 5, frequent), ", ", Share(plan, 6, frequent),
+      " FROM (SELECT s.histogram_bounds", array, " AS bounds, s.most_common_vals", array, " AS vals, s.most_common_freqs AS parts, "
+      "coalesce((SELECT sum(f) FROM unnest(s.most_common_freqs) AS f), 0) AS in_vals FROM pg_catalog.pg_stats AS s "
+      "WHERE s.schemaname = $1 AND s.tablename = $2 AND s.attname = $3 AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a "
       "WHERE a.attrelid = ", plan.table_oid, "::oid AND a.attname = $3 AND a.attcollation IN (0, 100)) "
-      "ORDER BY s.inherited DESC LIMIT 1) AS h WHERE cardinality(h.bounds) >= 2");
+      "ORDER BY s.inherited DESC LIMIT 1) AS h WHERE ", enough);
   std::vector<std::optional<double>> fractions;
   for (const LaneRange& range : ranges) {
     fractions.emplace_back();

@@ -31,14 +31,10 @@ class LanePlanner {
   }
 
   absl::StatusOr<std::vector<LaneRange>> Plan(int lanes) {
-    MD_ASSIGN_OR_RETURN(const Key lower, Outermost("ASC"));
-    if (lower.empty()) return std::vector<LaneRange>{LaneRange{}};
-    MD_ASSIGN_OR_RETURN(const Key upper, Outermost("DESC"));
-    std::vector<Key> ends;
-    if (lanes > 1) {
-      MD_ASSIGN_OR_RETURN(ends, Quantiles(lower, upper, lanes));
-    }
-    ends.push_back(upper);
+    MD_ASSIGN_OR_RETURN(const std::vector<Key> bounds, plan_.lane_bounds.empty() ? KeyBounds(lanes) : AskBounds(lanes));
+    if (bounds.empty()) return std::vector<LaneRange>{LaneRange{}};
+    const Key& lower = bounds.front();
+    const std::vector<Key> ends(bounds.begin() + 1, bounds.end());
     std::vector<LaneRange> ranges;
     for (const Key& end : ends) {
       LaneRange range;
@@ -53,6 +49,29 @@ class LanePlanner {
   }
 
  private:
+  // Where the first lane begins, and where each ends; empty for an empty table.
+  absl::StatusOr<std::vector<Key>> AskBounds(int lanes) {
+    MD_ASSIGN_OR_RETURN(const QueryResult result, connection_.Query(plan_.lane_bounds, {absl::StrCat(lanes)}));
+    std::vector<Key> bounds;
+    for (int row = 0; row < result.rows(); ++row) bounds.push_back(ReadKey(result, row));
+    return bounds;
+  }
+
+  // The same by the order of the key.
+  absl::StatusOr<std::vector<Key>> KeyBounds(int lanes) {
+    std::vector<Key> bounds;
+    MD_ASSIGN_OR_RETURN(const Key lower, Outermost("ASC"));
+    if (lower.empty()) return bounds;
+    MD_ASSIGN_OR_RETURN(const Key upper, Outermost("DESC"));
+    bounds.push_back(lower);
+    if (lanes > 1) {
+      MD_ASSIGN_OR_RETURN(const std::vector<Key> inner, Quantiles(lower, upper, lanes));
+      bounds.insert(bounds.end(), inner.begin(), inner.end());
+    }
+    bounds.push_back(upper);
+    return bounds;
+  }
+
   // "md_t.a >= $1::bigint", or "(md_t.a, md_t.b) >= ($1::bigint, $2::text)".
   std::string Compare(const std::string& comparison, const Key& key, Parameters& parameters) const {
     std::vector<std::string> values;

@@ -26,7 +26,7 @@ absl::StatusOr<std::unique_ptr<LaneSession>> OpenLaneSession(std::unique_ptr<Con
 class LaneSessionBase : public LaneSession {
  public:
   LaneSessionBase(std::unique_ptr<Connection> connection, const LaneOptions& options)
-      : connection_(std::move(connection)), plan_(*options.plan), options_(options) {
+      : connection_(std::move(connection)), plan_(PlanOfPass(*options.plan, options.pass)), options_(options) {
     options_.plan = &plan_;
   }
   int backend_pid() const override { return connection_->backend_pid(); }

@@ -100,9 +100,10 @@ absl::Status PooledSession::Execute(const SubBatchRequest& request, SubBatchResu
   Parameters with_keys = parameters;
   with_keys.push_back(before);
   MD_ASSIGN_OR_RETURN(const QueryResult still,
-                      connection_->Query(absl::StrCat("SELECT count(*) FROM (", Embedded(statements.matching),
-                                                      ") AS md_m(md_key) WHERE md_m.md_key::text = ANY ($",
-                                                      with_keys.size(), "::text[])"),
+                      connection_->Query(absl::StrCat("SELECT count(*) FROM (",
+                                                      StillMatching(plan_, request.old_cursor.empty(),
+                                                                    absl::StrCat("$", with_keys.size(), "::text[]")),
+                                                      ") AS md_m(md_key)"),
                                          with_keys));
   if (still.integer(0, 0) < result.matched) return absl::OkStatus();
   return DatabaseError(kSqlStateWhereNotSatisfied, kWhereNotSatisfiedMessage);
@@ -122,8 +123,8 @@ absl::Status PooledSession::Verify(const SubBatchRequest& request, SubBatchResul
       connection_->Query(
           absl::StrCat("INSERT INTO migration_control.failed_range AS md_f (migration, key, kind, pass) SELECT ",
                        QuoteLiteral(options_.claim.migration), ", md_m.md_key, 'UNCHANGED', ", options_.pass, " FROM (",
-                       Embedded(statements.matching), ") AS md_m(md_key) WHERE md_m.md_key::text = ANY ($",
-                       parameters.size(), "::text[]) ON CONFLICT DO NOTHING"),
+                       StillMatching(plan_, request.old_cursor.empty(), absl::StrCat("$", parameters.size(), "::text[]")),
+                       ") AS md_m(md_key) ON CONFLICT DO NOTHING"),
           parameters));
   result.unchanged = recorded.affected();
   return absl::OkStatus();

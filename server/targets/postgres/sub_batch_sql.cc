@@ -47,6 +47,10 @@ SubBatchStatements StatementsFor(const MigrationPlan& plan, bool first, bool ver
   return statements;
 }
 
+std::string StillMatching(const MigrationPlan& plan, bool first, const std::string& before) {
+  return absl::StrCat("WITH md_turn(md_key) AS (SELECT unnest(", before, "))", Embedded(first ? plan.select_left_first : plan.select_left));
+}
+
 std::string Embedded(const std::string& statement) {
   std::string text = statement;
   while (!text.empty() && (absl::ascii_isspace(static_cast<unsigned char>(text.back())) || text.back() == ';')) {
@@ -116,8 +120,8 @@ std::string LaneFunctions::ExecuteBody() const {
   const std::string matching = Embedded(statements_.matching);
   return absl::StrCat("IF ", Extra(5), " THEN\n  md_keys := ARRAY(SELECT md_m.md_key::text FROM (", matching,
                       ") AS md_m(md_key));\n  md_matched := cardinality(md_keys);\nEND IF;\n", work,
-                      "IF md_matched > 0 THEN\n  IF (SELECT count(*) FROM (", matching,
-                      ") AS md_m(md_key) WHERE md_m.md_key::text = ANY (md_keys)) = md_matched THEN\n    ",
+                      "IF md_matched > 0 THEN\n  IF (SELECT count(*) FROM (", StillMatching(plan_, first_, "md_keys"),
+                      ") AS md_m(md_key)) = md_matched THEN\n    ",
                       Raise(kSqlStateWhereNotSatisfied, kWhereNotSatisfiedMessage), "  END IF;\nEND IF;\n");
 }
 
@@ -131,8 +135,8 @@ std::string LaneFunctions::VerifyBody() const {
       Embedded(statements_.work),
       ";\n  GET DIAGNOSTICS md_affected = ROW_COUNT;\n"
       "  INSERT INTO migration_control.failed_range AS md_f (migration, key, kind, pass)\n  SELECT ",
-      QuoteLiteral(options_.claim.migration), ", md_m.md_key, 'UNCHANGED', ", options_.pass, " FROM (", matching,
-      ") AS md_m(md_key) WHERE md_m.md_key::text = ANY (md_keys) ON CONFLICT DO NOTHING;\n"
+      QuoteLiteral(options_.claim.migration), ", md_m.md_key, 'UNCHANGED', ", options_.pass, " FROM (",
+      StillMatching(plan_, first_, "md_keys"), ") AS md_m(md_key) ON CONFLICT DO NOTHING;\n"
       "  GET DIAGNOSTICS md_unchanged = ROW_COUNT;\nEND IF;\n");
 }
 

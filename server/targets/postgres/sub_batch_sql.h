@@ -16,9 +16,11 @@ namespace migrationd {
 // The plan's statements for a lane: `first` while it has no cursor.
 struct SubBatchStatements {
   std::string work;
-  std::string matching;  // keys of the rows that match `where`; empty without where
+  std::string matching;  // before the work: what tells the rows apart that match `where`; empty without where
   std::string bound;
 };
+// After the work: the keys of those of `before` (an expression of text[], what `matching` gave) that still match, as a query of one column.
+std::string StillMatching(const MigrationPlan& plan, bool first, const std::string& before);
 SubBatchStatements StatementsFor(const MigrationPlan& plan, bool first, bool verify);
 
 // A statement as it may stand inside another or inside a function: on lines of its own, so that a comment at its end

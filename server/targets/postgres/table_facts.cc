@@ -10,7 +10,8 @@ namespace {
 
 // Ordinary and partitioned tables only: there is nothing to walk in a view.
 constexpr char kFindTable[] = R"sql(
-SELECT c.oid::bigint, n.nspname, c.relname, c.relkind
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid)
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
  WHERE c.oid = pg_catalog.to_regclass($1))sql";
@@ -35,6 +36,16 @@ SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.position)::text[]
  GROUP BY i.indexrelid, i.indisprimary, i.indnkeyatts
 HAVING count(*) = i.indnkeyatts
  ORDER BY i.indisprimary DESC, i.indexrelid)sql";
+
+// Of indexes that give the column's values in its own order: with its collation and the type's default operators.
+constexpr char kLeadingColumns[] = R"sql(
+SELECT DISTINCT a.attname
+  FROM pg_catalog.pg_index AS i
+  JOIN pg_catalog.pg_opclass AS o ON o.oid = i.indclass[0] AND o.opcdefault
+  JOIN pg_catalog.pg_am AS m ON m.oid = o.opcmethod AND m.amname = 'btree'
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attcollation = i.indcollation[0]
+ WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND i.indisready AND i.indpred IS NULL
+ ORDER BY a.attname)sql";
 
 // Partitions have the rows; their parent may never have been analysed. (pg_partition_tree knows nothing of an ordinary
 // table.)
@@ -65,6 +76,8 @@ absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableNam
     return absl::FailedPreconditionError(
         absl::StrCat(quoted, " is not a table (kind ", kind, "); only ordinary and partitioned tables can be walked."));
   }
+  facts.partitioned = kind == "p";
+  facts.inherited = !facts.partitioned && found.boolean(0, 4);
   const Parameters oid = {absl::StrCat(facts.oid)};
   MD_ASSIGN_OR_RETURN(const QueryResult columns, connection.Query(kColumns, oid));
   for (int i = 0; i < columns.rows(); ++i) {
@@ -77,6 +90,8 @@ absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableNam
     if (keys.boolean(i, 0)) facts.primary_key = names;
     facts.unique_keys.push_back(names);
   }
+  MD_ASSIGN_OR_RETURN(const QueryResult leading, connection.Query(kLeadingColumns, oid));
+  for (int i = 0; i < leading.rows(); ++i) facts.leading_columns.push_back(leading.text(i, 0));
   MD_ASSIGN_OR_RETURN(const QueryResult estimate, connection.Query(kEstimate, oid));
   // Printed like 1e+06.
   if (estimate.rows() == 1 && !estimate.null(0, 0))

@@ -1,10 +1,12 @@
 // Plans without a database: the exact SQL, and every refusal.
 #include "migrations/kinds/plan.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "migrations/definition/definition.h"
 #include "migrations/kinds/identifiers.h"
+#include "migrations/kinds/walk_strategy.h"
 #include "tests/migrations/kinds/table_of.h"
 #include "tests/support/status_matchers.h"
 
@@ -43,8 +45,8 @@ TEST(SqlBatchPlan, ForABigintKeyIsExactlyThis) {
   const std::string not_recorded =
       R"(NOT EXISTS (SELECT FROM migration_control.failed_range f WHERE f.migration = 'backfill')"
       R"( AND f.key = ARRAY["b"."id"::text]))";
-  EXPECT_EQ(RangePredicate(plan, false), range);
-  EXPECT_EQ(RangePredicate(plan, true), first);
+  EXPECT_EQ(KeysetStrategy().Range(plan, false), range);
+  EXPECT_EQ(KeysetStrategy().Range(plan, true), first);
   // Not evaluated for rows that are recorded: it may be what fails for them.
   const std::string others = " AND CASE WHEN NOT EXISTS (SELECT FROM migration_control.failed_range WHERE migration = 'backfill') OR " +
                              not_recorded + " THEN (b.stage IS NULL) END";
@@ -76,15 +78,15 @@ TEST(SqlBatchPlan, ForACompositeKeyComparesRows) {
              FactsOf("t", {{"a", "integer"}, {"b", "character varying(20)"}, {"n", "integer"}}, {"a", "b"})));
   // Without the length: a cast to it would cut a bound.
   EXPECT_THAT(plan.key_casts, ElementsAre("integer", "text"));
-  EXPECT_EQ(RangePredicate(plan, false),
+  EXPECT_EQ(KeysetStrategy().Range(plan, false),
             R"(("t"."a", "t"."b") > ($1::integer, $2::text) AND ("t"."a", "t"."b") <= ($3::integer, $4::text))");
   EXPECT_EQ(plan.next_bound, R"(SELECT "t"."a"::text, "t"."b"::text FROM "public"."t" AS "t" WHERE )" +
-                                 RangePredicate(plan, false) +
+                                 KeysetStrategy().Range(plan, false) +
                                  R"( ORDER BY "t"."a", "t"."b" OFFSET $5::bigint - 1 LIMIT 1)");
   EXPECT_FALSE(plan.has_where);
   EXPECT_EQ(plan.count_matching, "");
   EXPECT_EQ(plan.select_unchanged, "");
-  EXPECT_EQ(plan.work, "UPDATE t SET n = 1 WHERE (" + RangePredicate(plan, false) + ")");
+  EXPECT_EQ(plan.work, "UPDATE t SET n = 1 WHERE (" + KeysetStrategy().Range(plan, false) + ")");
 }
 
 TEST(SqlBatchPlan, ForAUuidKeyAndQuotedNames) {
@@ -92,7 +94,7 @@ TEST(SqlBatchPlan, ForAUuidKeyAndQuotedNames) {
                           PlanOf("sql_batch: {table: '\"Odd \"\"T\"', alias: f, key: ['Odd \"Id'], statement: 'DELETE "
                                  "FROM \"Odd \"\"T\" f WHERE {{batch}}'}\n",
                                  FactsOf("Odd \"T", {{"Odd \"Id", "uuid"}}, {"Odd \"Id"})));
-  EXPECT_EQ(RangePredicate(plan, false), R"("f"."Odd ""Id" > $1::uuid AND "f"."Odd ""Id" <= $2::uuid)");
+  EXPECT_EQ(KeysetStrategy().Range(plan, false), R"("f"."Odd ""Id" > $1::uuid AND "f"."Odd ""Id" <= $2::uuid)");
   // The table's alias f must not be hidden by the one of failed_range.
   EXPECT_THAT(plan.verify_work, HasSubstr("failed_range ff WHERE ff.migration"));
 }
@@ -235,6 +237,77 @@ TEST(Identifiers, AreCutWithoutCollision) {
   EXPECT_NE(one, two);
   EXPECT_THAT(one, ::testing::EndsWith("_insert"));
   EXPECT_EQ(QuoteLiteral("a'b\\c"), R"(E'a''b\\c')");
+}
+
+TEST(Strategies, AreFoundByTheWordOfTheDefinition) {
+  for (const char* name : {"KEYSET", "DISTINCT", "PHYSICAL"}) {
+    ASSERT_NE(FindWalkStrategy(name), nullptr) << name;
+    EXPECT_EQ(FindWalkStrategy(name)->name(), name);
+  }
+  EXPECT_EQ(FindWalkStrategy("RANDOM"), nullptr);
+}
+
+constexpr char kDone[] = "sql_batch: {table: t, where: NOT done, statement: 'UPDATE t SET done = true WHERE {{batch}}', ";
+
+// Positions are places in a file; rows are recorded by their key, and VERIFY goes by it.
+TEST(Strategies, PhysicalWalksPlacesInTheFirstPassOnly) {
+  const TableFacts facts = FactsOf("t", {{"id", "uuid"}, {"done", "boolean"}}, {"id"});
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan, PlanOf(std::string(kDone) + "strategy: PHYSICAL}\n", facts));
+  EXPECT_THAT(plan.key, ElementsAre("id"));
+  EXPECT_EQ(&PlanOfPass(plan, 2), &plan);
+  const MigrationPlan& first = PlanOfPass(plan, 1);
+  EXPECT_THAT(first.key, ElementsAre("relfilenode", "ctid"));
+  EXPECT_THAT(first.row_key, ElementsAre("id"));
+  EXPECT_EQ(PhysicalStrategy().Range(first, false),
+            R"("t"."ctid" > $2::tid AND "t"."ctid" <= $4::tid AND pg_catalog.pg_relation_filenode(4711::oid::regclass)::bigint = $1::bigint )"
+            R"(AND pg_catalog.pg_relation_filenode(4711::oid::regclass)::bigint = $3::bigint)");
+  EXPECT_THAT(first.work, HasSubstr("THEN (NOT done) END"));
+  EXPECT_THAT(first.work, HasSubstr(R"(f.key = ARRAY["t"."id"::text])")) << "what was left out is met again where it moved";
+  EXPECT_THAT(first.select_keys, HasSubstr(R"(SELECT ARRAY["t"."id"::text] FROM)"));
+  EXPECT_EQ(first.column_digest, plan.column_digest);
+  EXPECT_FALSE(first.lane_bounds.empty());
+  EXPECT_TRUE(plan.lane_bounds.empty());
+}
+
+TEST(Strategies, PhysicalTakesBoundsOfRowsAsAFilter) {
+  const TableFacts facts = FactsOf("t", {{"a", "integer"}, {"b", "text"}, {"done", "boolean"}}, {"a", "b"});
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan,
+                          PlanOf(std::string(kDone) + "strategy: PHYSICAL, min_key: ['1', \"it's\"], max_key: ['9', '']}\n", facts));
+  EXPECT_THAT(PlanOfPass(plan, 1).work, HasSubstr(R"( AND ("t"."a", "t"."b") >= ('1'::integer, 'it''s'::text) AND ("t"."a", "t"."b") <= ('9'::integer, ''::text))"));
+}
+
+TEST(Strategies, PhysicalNeedsOneFile) {
+  TableFacts facts = FactsOf("t", {{"id", "uuid"}, {"done", "boolean"}}, {"id"});
+  facts.partitioned = true;
+  EXPECT_THAT(PlanOf(std::string(kDone) + "strategy: PHYSICAL}\n", facts),
+              StatusIs(Code::kFailedPrecondition, HasSubstr("sql_batch.strategy: PHYSICAL walks one file, but public.t is partitioned")));
+  facts.partitioned = false;
+  facts.inherited = true;
+  EXPECT_THAT(PlanOf(std::string(kDone) + "strategy: PHYSICAL}\n", facts),
+              StatusIs(Code::kFailedPrecondition, HasSubstr("other tables inherit from public.t")));
+}
+
+TEST(Strategies, DistinctRecordsValuesAndTellsRowsApartByTheirPlace) {
+  TableFacts facts = FactsOf("t", {{"id", "uuid"}, {"tenant", "integer"}, {"done", "boolean"}}, {"id"});
+  const std::string yaml = std::string(kDone) + "strategy: DISTINCT, key: [tenant]}\n";
+  EXPECT_THAT(PlanOf(yaml, facts), StatusIs(Code::kFailedPrecondition, HasSubstr("no complete btree index of public.t begins with tenant")));
+  facts.leading_columns = {"id", "tenant"};
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan plan, PlanOf(yaml, facts));
+  EXPECT_EQ(plan.first_pass, nullptr);
+  EXPECT_EQ(DistinctStrategy().Range(plan, true), R"("t"."tenant" >= $1::integer AND "t"."tenant" <= $2::integer)");
+  EXPECT_THAT(plan.select_keys, ::testing::StartsWith(R"(SELECT DISTINCT ARRAY["t"."tenant"::text] FROM)"));
+  EXPECT_THAT(plan.select_unchanged, ::testing::StartsWith(R"(SELECT ARRAY["t".tableoid::text, "t".ctid::text] FROM)"));
+  EXPECT_THAT(plan.select_left, HasSubstr(R"("t".xmin = pg_catalog.pg_current_xact_id()::xid OR )"));
+}
+
+TEST(Strategies, TheKeyOfAStrategyMustNotBeSet) {
+  TableFacts facts = FactsOf("t", {{"id", "uuid"}, {"tenant", "integer"}, {"done", "boolean"}}, {"id"});
+  facts.leading_columns = {"id", "tenant"};
+  for (const auto& [strategy, column] : {std::pair{"DISTINCT, key: [tenant]", "tenant"}, std::pair{"PHYSICAL", "id"}}) {
+    EXPECT_THAT(PlanOf(absl::StrCat("sql_batch: {table: t, where: NOT done, statement: 'UPDATE t SET ", column, " = NULL WHERE {{batch}}', strategy: ", strategy, "}\n"),
+                       facts),
+                StatusIs(Code::kFailedPrecondition, HasSubstr(absl::StrCat("sets ", column))));
+  }
 }
 
 }  // namespace

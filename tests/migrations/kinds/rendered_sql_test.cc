@@ -29,6 +29,9 @@ std::vector<std::string> StatementsOf(const MigrationPlan& plan) {
                                   plan.select_unchanged_first,
                                   plan.select_keys,
                                   plan.select_keys_first};
+  for (const std::string& left : {plan.select_left, plan.select_left_first}) {
+    if (!left.empty()) all.push_back(absl::StrCat("WITH md_turn(md_key) AS (SELECT unnest(ARRAY['{1}'])) ", left));
+  }
   all.erase(std::remove(all.begin(), all.end(), ""), all.end());
   return all;
 }
@@ -99,6 +102,22 @@ class RenderedSqlTest : public ::testing::TestWithParam<KeyCase> {
 };
 
 TEST_P(RenderedSqlTest, EveryStatementPreparesWithAllPlaceholders) { ExpectPrepares(connection_, plan_); }
+
+// With parameters, of which the queries over `where` alone need not name all.
+TEST_P(RenderedSqlTest, SoDoThoseOfTheOtherStrategies) {
+  TableFacts facts = ReadFacts(connection_, "Odd S", "Odd \"T");
+  facts.leading_columns = {facts.primary_key[0]};
+  const std::string head = "sql_batch:\n  table: '\"Odd S\".\"Odd \"\"T\"'\n  alias: b\n  where: b.n < {{param.limit}}\n  statement: 'UPDATE \"Odd \"\"T\" AS b SET "
+                           "n = n + {{param.step}} WHERE {{batch}}'\n";
+  const std::string parameters = "parameters: [{name: limit, type: bigint, default: 9}, {name: step, type: integer, default: 1}]\n";
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan physical, PlanOf(head + "  strategy: PHYSICAL\n" + parameters, facts));
+  ASSERT_NE(physical.first_pass, nullptr);
+  ExpectPrepares(connection_, physical);
+  ExpectPrepares(connection_, *physical.first_pass);
+  if (facts.primary_key.size() > 1) return;
+  MD_ASSERT_OK_AND_ASSIGN(const MigrationPlan distinct, PlanOf(head + "  strategy: DISTINCT\n  key: " + GetParam().key + "\n" + parameters, facts));
+  ExpectPrepares(connection_, distinct);
+}
 
 TEST_P(RenderedSqlTest, WalkingByNextBoundReachesEveryRowExactlyOnce) {
   pqxx::work tx(connection_);

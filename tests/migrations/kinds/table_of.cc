@@ -14,7 +14,10 @@ TableFacts FactsOf(const std::string& name, const std::vector<std::pair<std::str
   facts.oid = 4711;
   for (const auto& [column, type] : columns) facts.columns.push_back({column, type, true, false, ""});
   facts.primary_key = primary_key;
-  if (!primary_key.empty()) facts.unique_keys = {primary_key};
+  if (!primary_key.empty()) {
+    facts.unique_keys = {primary_key};
+    facts.leading_columns = {primary_key[0]};
+  }
   return facts;
 }
 

@@ -194,5 +194,18 @@ TEST(KeyArray, AnythingElseIsRefused) {
   }
 }
 
+TEST(Place, IsABlockAndAnOffset) {
+  const auto place = ParsePlace("(4294967295,65535)");
+  ASSERT_TRUE(place.has_value());
+  EXPECT_EQ(place->block, 4294967295);
+  EXPECT_EQ(place->offset, 65535);
+  for (const char* text : {"", "()", "(1)", "(1,)", "(1,2", "1,2", "(1,2)x", "(-1,2)", "(4294967296,0)", "(0,65536)", " (1,2)"}) {
+    EXPECT_FALSE(ParsePlace(text).has_value()) << text;
+  }
+  EXPECT_EQ(NormalizeKeyValue(KeyType::kTid, "(007,1)").value_or(""), "(7,1)");
+  EXPECT_FALSE(NormalizeKeyValue(KeyType::kTid, "7").ok());
+  EXPECT_EQ(ParseKeyType("tid"), std::nullopt) << "nobody's column";
+}
+
 }  // namespace
 }  // namespace migrationd

@@ -233,6 +233,17 @@ TEST(HintLine, SaysWhatToDoAboutAWrongDefinition) {
   EXPECT_THAT(HintLine(halted), HasSubstr("another name"));
 }
 
+TEST(IntegerKeyFraction, OfPlacesGoesByBlocks) {
+  const std::vector<KeyType> place = {KeyType::kBigint, KeyType::kTid};
+  const Key lower = {"16402", "(0,0)"};
+  const Key upper = {"16402", "(199,65535)"};
+  EXPECT_EQ(IntegerKeyFraction(place, lower, {}, upper), 0.0);
+  EXPECT_NEAR(IntegerKeyFraction(place, lower, {"16402", "(100,3)"}, upper).value_or(-1), 0.5, 0.001);
+  EXPECT_EQ(IntegerKeyFraction(place, lower, upper, upper), 1.0);
+  EXPECT_EQ(IntegerKeyFraction(place, lower, {"16402", "here"}, upper), std::nullopt);
+  EXPECT_EQ(IntegerKeyFraction(place, {}, {}, {}), std::nullopt);
+}
+
 TEST(IntegerKeyFraction, IsThePartOfTheRangeThatIsDone) {
   const std::vector<KeyType> bigint = {KeyType::kBigint};
   EXPECT_EQ(IntegerKeyFraction(bigint, {"1"}, {}, {"100"}), 0.0);
