@@ -57,6 +57,7 @@ void AddObserveCommands(CommandSet& commands);  // list, status, jobs, events, s
 void AddWatchCommands(CommandSet& commands);    // watch, wait
 void AddRequestCommands(CommandSet& commands);  // enqueue, start
 void AddValidateCommand(CommandSet& commands);  // validate
+void AddPlanCommand(CommandSet& commands);      // plan
 void AddControlCommands(CommandSet& commands);  // pause, resume, retry, set-batch-size, accept, cancel, cleanup, delete
 void AddFreezeCommands(CommandSet& commands);   // freeze, unfreeze
 void AddSetupCommands(CommandSet& commands);    // completion, target-sql

@@ -96,6 +96,7 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
   AddWatchCommands(commands);
   AddRequestCommands(commands);
   AddValidateCommand(commands);
+  AddPlanCommand(commands);
   AddControlCommands(commands);
   AddFreezeCommands(commands);
   AddSetupCommands(commands);

@@ -51,6 +51,11 @@ inline constexpr char kHaltCheckpointLost[] = "CHECKPOINT_LOST";
 inline constexpr char kHaltForeignControl[] = "FOREIGN_CONTROL";
 inline constexpr char kHaltPreflightFailed[] = "PREFLIGHT_FAILED";
 
+// How ProgressCounters::rows_estimated was found; stored as words.
+inline constexpr char kEstimatedByCount[] = "COUNT";
+inline constexpr char kEstimatedBySample[] = "SAMPLE";
+inline constexpr char kEstimatedByStatistics[] = "STATISTICS";
+
 struct Halt {
   std::string code;
   std::string message;

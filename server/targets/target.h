@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "migrations/kinds/plan.h"
 #include "migrations/model/key.h"
+#include "server/targets/rehearsal.h"
 #include "store/control_store.h"
 
 namespace migrationd {
@@ -217,6 +218,15 @@ class Target {
   // How much of each range lies between its lower bound and its cursor, 0 to 1, by the statistics of the table; nullopt where they tell
   // nothing. Cheap.
   virtual absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan& plan, const std::vector<LaneRange>& ranges) = 0;
+
+  // How many rows the work is for: counted, for as long as `patience`; else counted in a sample of the table, as long; else as the planner
+  // guesses. Without `where` the statistics of the table tell, if it was ever analysed. Method empty: not to be found out. Read only.
+  virtual absl::StatusOr<RowEstimate> EstimateRows(const MigrationPlan& plan, absl::Duration patience) = 0;
+
+  // Tries the plan out, and keeps nothing: also where there is no schema migration_control. Takes the locks of one sub-batch. What could
+  // not be found out is told in the answer; an error only when the target cannot be asked at all. What a transaction does not take back
+  // stays: sequences that were advanced, and what functions do elsewhere.
+  virtual absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest& request) = 0;
 
   // Begins a pass: replaces the lane rows by these. Fenced. Returns the checkpoint with new lanes.
   virtual absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,

@@ -154,6 +154,12 @@ grpc::Status FakeService::Enqueue(grpc::ServerContext*, const v1::EnqueueRequest
   return status;
 }
 
+grpc::Status FakeService::Plan(grpc::ServerContext*, const v1::PlanRequest* request, v1::PlanResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  *response = plan_;
+  return Record("Plan", *request);
+}
+
 grpc::Status FakeService::Validate(grpc::ServerContext*, const v1::ValidateRequest* request,
                                    v1::ValidateResponse* response) {
   absl::MutexLock lock(&mutex_);

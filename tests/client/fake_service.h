@@ -43,6 +43,10 @@ class FakeService : public v1::MigrationControl::Service {
     absl::MutexLock lock(&mutex_);
     watch_ = std::move(handler);
   }
+  void SetPlan(v1::PlanResponse response) {
+    absl::MutexLock lock(&mutex_);
+    plan_ = std::move(response);
+  }
   void SetValidate(v1::ValidateResponse response) {
     absl::MutexLock lock(&mutex_);
     validate_ = std::move(response);
@@ -73,6 +77,7 @@ class FakeService : public v1::MigrationControl::Service {
   grpc::Status GetDefinition(grpc::ServerContext*, const v1::GetDefinitionRequest* request,
                              v1::GetDefinitionResponse* response) override;
   grpc::Status Enqueue(grpc::ServerContext*, const v1::EnqueueRequest* request, v1::EnqueueResponse* response) override;
+  grpc::Status Plan(grpc::ServerContext*, const v1::PlanRequest* request, v1::PlanResponse* response) override;
   grpc::Status Validate(grpc::ServerContext*, const v1::ValidateRequest* request,
                         v1::ValidateResponse* response) override;
   grpc::Status Pause(grpc::ServerContext*, const v1::PauseRequest* request, v1::PauseResponse* response) override;
@@ -102,6 +107,7 @@ class FakeService : public v1::MigrationControl::Service {
   std::map<std::string, v1::Migration> migrations_ ABSL_GUARDED_BY(mutex_);
   v1::State state_after_verbs_ ABSL_GUARDED_BY(mutex_) = v1::STATE_UNSPECIFIED;
   WatchHandler watch_ ABSL_GUARDED_BY(mutex_);
+  v1::PlanResponse plan_ ABSL_GUARDED_BY(mutex_);
   v1::ValidateResponse validate_ ABSL_GUARDED_BY(mutex_);
   v1::ListResponse list_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mutex_);

@@ -397,6 +397,13 @@ absl::StatusOr<std::vector<LaneRange>> InMemoryTarget::PlanLanes(const Migration
   return ranges;
 }
 
+absl::StatusOr<RowEstimate> InMemoryTarget::EstimateRows(const MigrationPlan& plan, absl::Duration) {
+  MD_RETURN_IF_ERROR(database_->Enter("EstimateRows", stop_));
+  absl::MutexLock lock(&database_->mutex_);
+  if (!plan.has_where) return RowEstimate{database_->rows_, kEstimatedByStatistics};
+  return RowEstimate{static_cast<std::int64_t>(database_->undone_.size()), kEstimatedByCount};
+}
+
 absl::StatusOr<Checkpoint> InMemoryTarget::BeginPass(const FenceClaim& claim, std::int32_t pass,
                                                      const std::vector<LaneRange>& lanes) {
   MD_RETURN_IF_ERROR(database_->Enter("BeginPass", stop_));

@@ -13,6 +13,8 @@
 #include "server/targets/postgres/key_histogram.h"
 #include "server/targets/postgres/lane_planner.h"
 #include "server/targets/postgres/lane_session.h"
+#include "server/targets/postgres/rehearsal.h"
+#include "server/targets/postgres/row_estimate.h"
 #include "server/targets/postgres/schema_sql.h"
 
 namespace migrationd {
@@ -316,6 +318,22 @@ absl::StatusOr<std::vector<std::optional<double>>> PostgresTarget::KeyFractions(
     return absl::OkStatus();
   }));
   return fractions;
+}
+
+absl::StatusOr<RowEstimate> PostgresTarget::EstimateRows(const MigrationPlan& plan, absl::Duration patience) {
+  RowEstimate estimate;
+  MD_RETURN_IF_ERROR(Look(LookSettings(plan.search_path), [&](Connection& connection) -> absl::Status {
+    MD_RETURN_IF_ERROR(connection.Query("SET TRANSACTION READ ONLY").status());
+    MD_ASSIGN_OR_RETURN(const std::vector<LaneRange> lanes, PlanLanesIn(connection, plan, 1));
+    MD_ASSIGN_OR_RETURN(estimate, EstimateRowsIn(connection, plan, lanes.empty() ? LaneRange{} : lanes.front(), patience));
+    return absl::OkStatus();
+  }));
+  return estimate;
+}
+
+absl::StatusOr<Rehearsal> PostgresTarget::Rehearse(const RehearsalRequest& request) {
+  MD_ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, Connect());
+  return RehearseOn(*connection, request);
 }
 
 absl::StatusOr<Checkpoint> PostgresTarget::BeginPass(const FenceClaim& claim, std::int32_t pass,
