@@ -127,6 +127,10 @@ absl::StatusOr<v1::Migration> Client::SetBatchSize(v1::SetBatchSizeRequest reque
   return impl_->Verb(&Stub::SetBatchSize, std::move(request));
 }
 
+absl::StatusOr<v1::Migration> Client::Verify(const std::string& migration, const CallOptions& options) {
+  return impl_->Verb(&Stub::Verify, MakeRequest<v1::VerifyRequest>(migration, options));
+}
+
 absl::StatusOr<v1::Migration> Client::Accept(const std::string& migration, const CallOptions& options) {
   return impl_->Verb(&Stub::Accept, MakeRequest<v1::AcceptRequest>(migration, options));
 }

@@ -59,6 +59,7 @@ void AddRequestCommands(CommandSet& commands);  // enqueue, start
 void AddValidateCommand(CommandSet& commands);  // validate
 void AddPlanCommand(CommandSet& commands);      // plan
 void AddControlCommands(CommandSet& commands);  // pause, resume, retry, set-batch-size, accept, cancel, cleanup, delete
+void AddVerifyCommand(CommandSet& commands);    // verify
 void AddFreezeCommands(CommandSet& commands);   // freeze, unfreeze
 void AddSetupCommands(CommandSet& commands);    // completion, target-sql
 

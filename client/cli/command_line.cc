@@ -98,6 +98,7 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
   AddValidateCommand(commands);
   AddPlanCommand(commands);
   AddControlCommands(commands);
+  AddVerifyCommand(commands);
   AddFreezeCommands(commands);
   AddSetupCommands(commands);
   try {

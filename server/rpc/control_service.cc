@@ -433,6 +433,14 @@ MigrationControlService::Reactor* MigrationControlService::SetBatchSize(Context*
                 });
 }
 
+MigrationControlService::Reactor* MigrationControlService::Verify(Context* context, const v1::VerifyRequest* request,
+                                                                  v1::VerifyResponse* response) {
+  return Change(parts_.executor, "Verify", context, request, response,
+                [this](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Verify(migration, mutation);
+                });
+}
+
 MigrationControlService::Reactor* MigrationControlService::Accept(Context* context, const v1::AcceptRequest* request,
                                                                   v1::AcceptResponse* response) {
   return Change(parts_.executor, "Accept", context, request, response,

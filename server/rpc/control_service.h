@@ -73,6 +73,8 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
                  migrationcontrol::v1::RetryResponse* response) override;
   Reactor* SetBatchSize(Context* context, const migrationcontrol::v1::SetBatchSizeRequest* request,
                         migrationcontrol::v1::SetBatchSizeResponse* response) override;
+  Reactor* Verify(Context* context, const migrationcontrol::v1::VerifyRequest* request,
+                  migrationcontrol::v1::VerifyResponse* response) override;
   Reactor* Accept(Context* context, const migrationcontrol::v1::AcceptRequest* request,
                   migrationcontrol::v1::AcceptResponse* response) override;
   Reactor* Cancel(Context* context, const migrationcontrol::v1::CancelRequest* request,

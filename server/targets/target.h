@@ -131,6 +131,21 @@ struct RowRetry {
   absl::Duration statement_timeout = absl::Seconds(5);
 };
 
+// The next rows of a range, to be looked over.
+struct RangeCountRequest {
+  const MigrationPlan* plan = nullptr;  // outlives the call
+  LaneRange range;                      // from its cursor
+  std::int64_t size = 1000;             // rows
+  absl::Duration lock_timeout = absl::Milliseconds(500);
+  absl::Duration statement_timeout = absl::Seconds(5);
+};
+
+struct RangeCount {
+  Key upper;                 // of what was looked over; the range's own when that was the rest of it
+  std::int64_t matching = 0;  // rows that match `where`, without those recorded as FAILED or UNCHANGED
+  absl::Duration took;
+};
+
 // One lane's connection. For one thread at a time; destroyed when the lane ends. Holds no transaction between calls.
 class LaneSession {
  public:
@@ -227,6 +242,10 @@ class Target {
   // not be found out is told in the answer; an error only when the target cannot be asked at all. What a transaction does not take back
   // stays: sequences that were advanced, and what functions do elsewhere.
   virtual absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest& request) = 0;
+
+  // Counts what is left to do in the next rows of a range. Read only, and not fenced: it disturbs nobody, whoever owns the migration.
+  // FAILED_PRECONDITION without `where`, by which rows can be told apart.
+  virtual absl::StatusOr<RangeCount> CountLeft(const RangeCountRequest& request) = 0;
 
   // Begins a pass: replaces the lane rows by these. Fenced. Returns the checkpoint with new lanes.
   virtual absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,

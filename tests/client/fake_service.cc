@@ -183,6 +183,9 @@ grpc::Status FakeService::SetBatchSize(grpc::ServerContext*, const v1::SetBatchS
                                        v1::SetBatchSizeResponse* response) {
   return Verb("SetBatchSize", *request, response);
 }
+grpc::Status FakeService::Verify(grpc::ServerContext*, const v1::VerifyRequest* request, v1::VerifyResponse* response) {
+  return Verb("Verify", *request, response);
+}
 grpc::Status FakeService::Accept(grpc::ServerContext*, const v1::AcceptRequest* request, v1::AcceptResponse* response) {
   return Verb("Accept", *request, response);
 }

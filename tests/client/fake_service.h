@@ -86,6 +86,7 @@ class FakeService : public v1::MigrationControl::Service {
   grpc::Status Retry(grpc::ServerContext*, const v1::RetryRequest* request, v1::RetryResponse* response) override;
   grpc::Status SetBatchSize(grpc::ServerContext*, const v1::SetBatchSizeRequest* request,
                             v1::SetBatchSizeResponse* response) override;
+  grpc::Status Verify(grpc::ServerContext*, const v1::VerifyRequest* request, v1::VerifyResponse* response) override;
   grpc::Status Accept(grpc::ServerContext*, const v1::AcceptRequest* request, v1::AcceptResponse* response) override;
   grpc::Status Cancel(grpc::ServerContext*, const v1::CancelRequest* request, v1::CancelResponse* response) override;
   grpc::Status Cleanup(grpc::ServerContext*, const v1::CleanupRequest* request, v1::CleanupResponse* response) override;

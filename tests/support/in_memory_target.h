@@ -134,6 +134,7 @@ class InMemoryTarget final : public Target {
   }
   // Counts the rows that are to be done.
   absl::StatusOr<RowEstimate> EstimateRows(const MigrationPlan& plan, absl::Duration patience) override;
+  absl::StatusOr<RangeCount> CountLeft(const RangeCountRequest& request) override;
   absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest&) override { return Rehearsal{}; }
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes) override;

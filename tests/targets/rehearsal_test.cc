@@ -293,5 +293,43 @@ TEST_F(Estimating, OfAnEmptyTableIsNone) {
   EXPECT_EQ(estimate.method, "COUNT");
 }
 
+// ---- counting what is left, for a verification
+
+TEST_F(Estimating, WhatIsLeftIsCountedInStepsWithoutRowsThatAreRecorded) {
+  MakeItems(url_, 250);
+  MD_ASSERT_OK(target_->Open(true).status());
+  Sql(url_, "UPDATE items SET n = 1 WHERE id NOT IN (5, 6, 150)");
+  MD_ASSERT_OK(target_->TakeOver(Claiming()).status());
+  Sql(url_, "INSERT INTO migration_control.failed_range (migration, key, kind, pass) VALUES ('fill_items', '{6}', 'UNCHANGED', 2)");
+  const MigrationPlan plan = PlanOf(*target_, WhereDefinition("n = 0", "n = 1"));
+  MD_ASSERT_OK_AND_ASSIGN(const auto lanes, target_->PlanLanes(plan, 1));
+  RangeCountRequest request;
+  request.plan = &plan;
+  request.range = lanes.at(0);
+  request.size = 100;
+  std::vector<std::int64_t> counts;
+  const std::string before = State();
+  while (!request.range.done()) {
+    MD_ASSERT_OK_AND_ASSIGN(const RangeCount counted, target_->CountLeft(request));
+    request.range.cursor = counted.upper;
+    counts.push_back(counted.matching);
+  }
+  EXPECT_THAT(counts, ElementsAre(1, 1, 0));
+  EXPECT_EQ(State(), before);
+}
+
+TEST_F(Estimating, CountingCannotWrite) {
+  MakeItems(url_, 10);
+  MD_ASSERT_OK(target_->Open(true).status());
+  Sql(url_, "CREATE FUNCTION writes(i bigint) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN DELETE FROM items WHERE id = 10; RETURN true; END$$");
+  const MigrationPlan plan = PlanOf(*target_, WhereDefinition("writes(id)", "n = 1"));
+  RangeCountRequest request;
+  request.plan = &plan;
+  request.range.lower = {"1"};
+  request.range.upper = {"10"};
+  EXPECT_EQ(SqlStateOf(target_->CountLeft(request).status()), "25006");
+  EXPECT_EQ(Ask(url_, "SELECT count(*) FROM items"), "10");
+}
+
 }  // namespace
 }  // namespace migrationd

@@ -120,6 +120,8 @@ class Client {
   absl::StatusOr<v1::Migration> Retry(const std::string& migration, const CallOptions& options = {},
                                       v1::RetryFrom from = v1::RETRY_FROM_UNSPECIFIED, bool acknowledge_repeat = false);
   absl::StatusOr<v1::Migration> SetBatchSize(v1::SetBatchSizeRequest request);
+  // Asks for a look over the table of a COMPLETED migration; `verification` of what Status shows tells how far it is and what it found.
+  absl::StatusOr<v1::Migration> Verify(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Accept(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cancel(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cleanup(const std::string& migration, const CallOptions& options = {});

@@ -16,6 +16,7 @@
 #include "server/targets/postgres/rehearsal.h"
 #include "server/targets/postgres/row_estimate.h"
 #include "server/targets/postgres/schema_sql.h"
+#include "server/targets/postgres/sub_batch_sql.h"
 
 namespace migrationd {
 namespace {
@@ -329,6 +330,34 @@ absl::StatusOr<RowEstimate> PostgresTarget::EstimateRows(const MigrationPlan& pl
     return absl::OkStatus();
   }));
   return estimate;
+}
+
+absl::StatusOr<RangeCount> PostgresTarget::CountLeft(const RangeCountRequest& request) {
+  const MigrationPlan& plan = *request.plan;
+  if (!plan.has_where) return absl::FailedPreconditionError("Without `where` there is nothing to tell rows by.");
+  SessionSettings settings = LookSettings(plan.search_path);
+  settings.application_name = "migrationd verify";
+  settings.lock_timeout = request.lock_timeout;
+  settings.statement_timeout = request.statement_timeout;
+  const bool first = request.range.cursor.empty();
+  const Key& lower = first ? request.range.lower : request.range.cursor;
+  RangeCount counted;
+  const absl::Time begun = Clock::Real().Now();
+  MD_RETURN_IF_ERROR(Look(settings, [&](Connection& connection) -> absl::Status {
+    MD_RETURN_IF_ERROR(connection.Query("SET TRANSACTION READ ONLY").status());
+    Parameters parameters(lower.begin(), lower.end());
+    parameters.insert(parameters.end(), request.range.upper.begin(), request.range.upper.end());
+    parameters.push_back(absl::StrCat(request.size));
+    MD_ASSIGN_OR_RETURN(const QueryResult bound, connection.Query(first ? plan.next_bound_first : plan.next_bound, parameters));
+    for (std::size_t i = 0; bound.rows() == 1 && i < plan.key.size(); ++i) counted.upper.push_back(bound.text(0, static_cast<int>(i)));
+    if (bound.rows() == 0) counted.upper = request.range.upper;
+    MD_ASSIGN_OR_RETURN(const QueryResult left, connection.Query(first ? plan.count_verify_first : plan.count_verify,
+                                                                 WorkParameters(plan, lower, counted.upper)));
+    counted.matching = left.integer(0, 0);
+    return absl::OkStatus();
+  }));
+  counted.took = Clock::Real().Now() - begun;
+  return counted;
 }
 
 absl::StatusOr<Rehearsal> PostgresTarget::Rehearse(const RehearsalRequest& request) {

@@ -125,6 +125,7 @@ class FakeTarget final : public Target, public std::enable_shared_from_this<Fake
     return on_ask(sql);
   }
   absl::StatusOr<RowEstimate> EstimateRows(const MigrationPlan&, absl::Duration) override { return RowEstimate{}; }
+  absl::StatusOr<RangeCount> CountLeft(const RangeCountRequest&) override { return Unexpected("CountLeft"); }
   absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest& request) override {
     Remember("Rehearse");
     return on_rehearse(request);
