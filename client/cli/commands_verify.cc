@@ -24,6 +24,31 @@ bool IsOver(const v1::Migration& now, const v1::Migration& asked) {
          FromProto(verification.requested_at()) != FromProto(asked.verification().requested_at());
 }
 
+// Until it is over: the migration as it then is. The migration itself is COMPLETED all the time.
+absl::StatusOr<v1::Migration> WaitUntilOver(Session& session, const v1::Migration& asked) {
+  const std::string name = FullName(asked);
+  v1::WatchRequest request;
+  request.set_migration(name);
+  v1::Migration last = asked;
+  bool deleted = false;
+  const auto on_update = [&](const v1::WatchResponse& response) {
+    for (const v1::Migration& migration : response.migrations()) {
+      if (FullName(migration) == name) last = migration;
+    }
+    for (const std::string& gone : response.deleted()) deleted = deleted || gone == name;
+    return !deleted && !IsOver(last, asked);
+  };
+  const absl::Status watched = session.waiting_client().Watch(request, session.options().timeout.value_or(kDefaultWait), on_update);
+  if (absl::IsDeadlineExceeded(watched)) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(name, " is still being verified: ", FormatPercent(last.verification().fraction(), false), ", ",
+                     FormatCount(last.verification().regressed_rows()), " rows match `where` again so far"));
+  }
+  if (!watched.ok()) return watched;
+  if (deleted) return absl::NotFoundError(absl::StrCat(name, " was deleted"));
+  return last;
+}
+
 absl::Status Outcome(const v1::Migration& migration) {
   if (migration.state() != v1::STATE_COMPLETED || !migration.verification().has_finished_at()) {
     return absl::FailedPreconditionError(absl::StrCat("the verification of ", FullName(migration), " ended without a result: migrationctl events ",
@@ -47,9 +72,7 @@ absl::Status Verify(Session& session, const VerifyArguments& arguments) {
   absl::Status outcome;
   const bool wait = arguments.wait && !arguments.call.validate_only;
   if (wait) {
-    const absl::StatusOr<v1::Migration> ended =
-        client.WaitFor(FullName(*asked), session.options().timeout.value_or(kDefaultWait),
-                       [&](const v1::Migration& now) { return IsOver(now, *asked); });
+    const absl::StatusOr<v1::Migration> ended = WaitUntilOver(session, *asked);
     if (!ended.ok()) return ended.status();
     *response.mutable_migration() = *ended;
     outcome = Outcome(*ended);

@@ -57,7 +57,7 @@ struct SampleOutcome {
   std::int64_t still_matched = -1;  // afterwards
   std::int64_t affected = 0;
   absl::Duration took;   // the work, with triggers and deferred constraints
-  absl::Duration look;   // looking up the range and counting what matches in it
+  absl::Duration look;   // counting what matches in the range
   std::int64_t wal_bytes = 0;
 };
 
