@@ -51,12 +51,14 @@ absl::StatusOr<v1::Migration> WaitUntilOver(Session& session, const v1::Migratio
 
 absl::Status Outcome(const v1::Migration& migration) {
   if (migration.state() != v1::STATE_COMPLETED || !migration.verification().has_finished_at()) {
-    return absl::FailedPreconditionError(absl::StrCat("the verification of ", FullName(migration), " ended without a result: migrationctl events ",
+    return absl::FailedPreconditionError(absl::StrCat("the verification of ", FullName(migration),
+                                                      " ended without a result: migrationctl events ",
                                                       FullName(migration), " says why"));
   }
   const std::int64_t regressed = migration.verification().regressed_rows();
   if (regressed == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(FormatCount(regressed), regressed == 1 ? " row matches" : " rows match", " `where` again. To migrate ",
+  return absl::FailedPreconditionError(absl::StrCat(FormatCount(regressed), regressed == 1 ? " row matches" : " rows match",
+                                                    " `where` again. To migrate ",
                                                     regressed == 1 ? "it" : "them", ": migrationctl retry ", FullName(migration)));
 }
 
@@ -87,7 +89,8 @@ absl::Status Verify(Session& session, const VerifyArguments& arguments) {
 
 void AddVerifyCommand(CommandSet& commands) {
   CLI::App& command = commands.Add("verify",
-                                   "Look over the table of a COMPLETED migration again, without writing anything, and count the rows that match `where`; "
+                                   "Look over the table of a COMPLETED migration again, without writing anything, and count the rows that "
+                                   "match `where`; "
                                    "with --wait (--timeout 1h by default) exits 1 if there are any, 5 when it is still going",
                                    "migrationctl verify backfill_builds_stage_id --wait --timeout 6h");
   const auto arguments = std::make_shared<VerifyArguments>();

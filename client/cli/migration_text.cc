@@ -234,11 +234,13 @@ void DescribeWork(const v1::Migration& migration, Fields& fields) {
 void DescribeVerification(const v1::Migration& migration, Fields& fields) {
   if (!migration.has_verification()) return;
   const v1::Verification& verification = migration.verification();
-  const std::string rows = absl::StrCat(FormatCount(verification.regressed_rows()), verification.regressed_rows() == 1 ? " row matches" : " rows match", " `where` again");
+  const bool one = verification.regressed_rows() == 1;
+  const std::string rows = absl::StrCat(FormatCount(verification.regressed_rows()), one ? " row matches" : " rows match", " `where` again");
   fields.Line("Verified",
               verification.has_finished_at()
                   ? absl::StrCat(fields.Ago(verification.finished_at()), ": ", rows)
-                  : absl::StrCat(FormatPercent(verification.fraction(), false), " since ", fields.Ago(verification.requested_at()), ": ", rows, " so far"),
+                  : absl::StrCat(FormatPercent(verification.fraction(), false), " since ", fields.Ago(verification.requested_at()), ": ",
+                                 rows, " so far"),
               verification.regressed_rows() > 0 ? Style::kWarning : Style::kPlain);
 }
 

@@ -31,7 +31,8 @@ std::string RowsText(const v1::PlannedRows& rows) {
 std::string SampleText(const v1::SampleSubBatch& sample) {
   std::string text = absl::StrCat(FormatCount(sample.rows()), " rows");
   if (sample.matched() >= 0) absl::StrAppend(&text, ", ", FormatCount(sample.matched()), " match `where`");
-  return absl::StrCat(text, ", ", FormatCount(sample.affected()), " changed in ", absl::FormatDuration(absl::Trunc(FromProto(sample.took()), absl::Microseconds(100))), ", ",
+  return absl::StrCat(text, ", ", FormatCount(sample.affected()), " changed in ",
+                      absl::FormatDuration(absl::Trunc(FromProto(sample.took()), absl::Microseconds(100))), ", ",
                       FormatShort(static_cast<double>(sample.wal_bytes())), " bytes of write-ahead log; rolled back");
 }
 
@@ -53,15 +54,19 @@ Style SeverityStyle(v1::Finding::Severity severity) {
 
 std::string DescribePlan(const v1::PlanResponse& plan, const Terminal& terminal) {
   std::string text = absl::StrCat(Styled(Printable(plan.migration()), Style::kBold, terminal), ": ",
-                                  plan.feasible() ? Styled("can be run", Style::kGood, terminal) : Styled("will not run like this", Style::kBad, terminal),
+                                  plan.feasible() ? Styled("can be run", Style::kGood, terminal)
+                                                  : Styled("will not run like this", Style::kBad, terminal),
                                   "\n");
   if (!plan.table().empty()) {
     text += "\n";
-    Line("Table", plan.key().empty() ? plan.table() : absl::StrCat(plan.table(), " in the order of ", absl::StrJoin(plan.key(), ", ")), text);
+    const std::string order = plan.key().empty() ? "" : absl::StrCat(" in the order of ", absl::StrJoin(plan.key(), ", "));
+    Line("Table", absl::StrCat(plan.table(), order), text);
     if (plan.has_rows()) Line("Rows", RowsText(plan.rows()), text);
-    if (!plan.statements().empty()) Line("Bounds", plan.bound_index().empty() ? "no index" : absl::StrCat("by index ", plan.bound_index()), text);
+    const std::string index = plan.bound_index().empty() ? "no index" : absl::StrCat("by index ", plan.bound_index());
+    if (!plan.statements().empty()) Line("Bounds", index, text);
     Line("Sample", plan.has_sample() ? SampleText(plan.sample()) : "none", text);
-    Line("Duration", plan.has_estimated_duration() ? absl::StrCat("about ", HumanDuration(FromProto(plan.estimated_duration()))) : "cannot be told", text);
+    const bool told = plan.has_estimated_duration();
+    Line("Duration", told ? absl::StrCat("about ", HumanDuration(FromProto(plan.estimated_duration()))) : "cannot be told", text);
     if (!plan.estimate().empty()) Line("", plan.estimate(), text);
   }
   if (!plan.findings().empty()) text += "\n";

@@ -189,7 +189,8 @@ std::string CompletedText(const Migration& migration) {
   if (migration.accepted_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.accepted_rows), " left as they are");
   if (migration.regressed_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.regressed_rows), " regressed");
   if (migration.verifying()) {
-    absl::StrAppend(&text, absl::StrFormat(", being verified (%.1f %%)", std::floor(std::min(migration.progress.verify_fraction, kAlmostDone) * 1000) / 10));
+    const double fraction = std::min(migration.progress.verify_fraction, kAlmostDone);
+    absl::StrAppend(&text, absl::StrFormat(", being verified (%.1f %%)", std::floor(fraction * 1000) / 10));
   }
   return text;
 }

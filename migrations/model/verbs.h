@@ -80,9 +80,10 @@ absl::StatusOr<VerbEffect> HaltMigration(const Migration& migration, const Calle
                                          const std::string& code, const std::string& message);
 absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                              std::int64_t accepted_rows, bool clean_up);
-// What a verification came to: so many rows match again; nullopt: it ended without a result, and the caller's reason says why. ABORTED: it is
-// not asked for any more.
-absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Caller& caller, absl::Time now, std::optional<std::int64_t> regressed);
+// What a verification came to: so many rows match again; nullopt: it ended without a result, and the caller's reason says why. ABORTED: it
+// is not asked for any more.
+absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Caller& caller, absl::Time now,
+                                           std::optional<std::int64_t> regressed);
 // COMPLETED, but the target's cursors went back.
 absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Caller& caller, absl::Time now);
 // Another database stands behind the target's name.

@@ -189,7 +189,8 @@ class Controller {
   absl::StatusOr<RegisterResult> Register(const Registration& registration);
 
   // Until `end`, of the process clock.
-  absl::Status RehearseOn(Target& target, const std::map<std::string, std::string>& parameters, absl::Time end, RehearsalReport& report) const;
+  absl::Status RehearseOn(Target& target, const std::map<std::string, std::string>& parameters, absl::Time end,
+                          RehearsalReport& report) const;
   absl::Status AskConditions(Target& target, const MigrationPlan& plan, RehearsalReport& report) const;
 
   const ControllerOptions options_;

@@ -51,7 +51,8 @@ class Judge {
       Add(Severity::kError, "STANDBY", "The target is a standby, where nothing can be written: give the service the URL of the primary.");
     }
     if (rehearsal_.frozen.has_value()) {
-      Add(Severity::kWarning, "FROZEN", absl::StrCat("The target is frozen (", *rehearsal_.frozen, "): no sub-batch was tried, and the migration would wait."));
+      Add(Severity::kWarning, "FROZEN", absl::StrCat("The target is frozen (", *rehearsal_.frozen,
+                                                     "): no sub-batch was tried, and the migration would wait."));
     }
     Rights();
     Statements();
@@ -99,16 +100,19 @@ class Judge {
     }
     if (!rehearsal_.control_lacking.empty()) {
       Add(Severity::kError, "PRIVILEGE_MISSING",
-          absl::StrCat("The role ", rehearsal_.role, " lacks rights on schema migration_control: ", absl::StrJoin(rehearsal_.control_lacking, ", "),
+          absl::StrCat("The role ", rehearsal_.role, " lacks rights on schema migration_control: ",
+                       absl::StrJoin(rehearsal_.control_lacking, ", "),
                        ". Roles in PostgreSQL, in the README, has all that it needs."));
     }
     if (definition_.has_copy_columns() && !rehearsal_.owns_table && missing.empty()) {
       Add(Severity::kInfo, "NOT_OWNER",
-          absl::StrCat("The role ", rehearsal_.role, " does not own ", table_, ": its trigger can be made, but cleanup waits until the owner drops it."));
+          absl::StrCat("The role ", rehearsal_.role, " does not own ", table_,
+                       ": its trigger can be made, but cleanup waits until the owner drops it."));
     }
     if (!rehearsal_.may_make_temporary && !rehearsal_.role.empty()) {
       Add(Severity::kInfo, "NO_TEMPORARY",
-          absl::StrCat("Without TEMPORARY on the database each sub-batch takes several round trips instead of one: GRANT TEMPORARY ON DATABASE ... TO ",
+          absl::StrCat("Without TEMPORARY on the database each sub-batch takes several round trips instead of one: GRANT TEMPORARY ON "
+                       "DATABASE ... TO ",
                        QuoteIdentifier(rehearsal_.role), ";"));
     }
   }
@@ -125,13 +129,16 @@ class Judge {
   void Statements() {
     std::set<std::string> named;
     for (const ExplainedSql& statement : rehearsal_.statements) {
-      if (!statement.error.ok() && SqlStateOf(statement.error) != "42501" && rehearsal_.sample_error.ok()) Refused("STATEMENT_REFUSED", statement.name, statement.error);
+      const bool refused = !statement.error.ok() && SqlStateOf(statement.error) != "42501";
+      // What fails when it is planned mostly fails when it is run, and is told there.
+      if (refused && rehearsal_.sample_error.ok()) Refused("STATEMENT_REFUSED", statement.name, statement.error);
       for (const SequentialScan& scan : statement.scans) {
         if (scan.rows <= kLargeRelationRows || !named.insert(scan.relation).second) continue;
         Add(Severity::kWarning, "SEQUENTIAL_SCAN",
-            absl::StrCat("The ", statement.name == "work" ? "statement" : statement.name == "verify" ? "`where`" : "search for bounds", " reads all of ",
-                         scan.relation, " (about ", scan.rows, " rows) for each batch: an index on what it is joined or searched by would help; "
-                         "if there is one, ANALYZE ", scan.relation, "."));
+            absl::StrCat("The ", statement.name == "work" ? "statement" : statement.name == "verify" ? "`where`" : "search for bounds",
+                         " reads all of ", scan.relation, " (about ", scan.rows,
+                         " rows) for each batch: an index on what it is joined or searched by would help; if there is one, ANALYZE ",
+                         scan.relation, "."));
       }
     }
     if (!rehearsal_.statements.empty() && rehearsal_.bound_index.empty()) {
@@ -146,19 +153,21 @@ class Judge {
     const std::string sqlstate = SqlStateOf(error);
     const std::string told = absl::StrCat(what, ": ", sqlstate.empty() ? "" : absl::StrCat(sqlstate, ", "), std::string(error.message()));
     if (IsMissingObject(sqlstate) && definition_.prepare_size() > 0) {
-      return Add(Severity::kWarning, code, absl::StrCat(told, ". Perhaps `prepare` makes it, which a rehearsal leaves out: then this is no mistake."));
+      return Add(Severity::kWarning, code, absl::StrCat(told, ". Perhaps `prepare` makes it, which a rehearsal leaves out."));
     }
     if (error.code() == absl::StatusCode::kDeadlineExceeded) return Add(Severity::kWarning, code, absl::StrCat(told, "; call again."));
     switch (ClassifyFailure(sqlstate)) {
       case FailureClass::kRetrySmaller:
         return Add(Severity::kWarning, code,
-                   absl::StrCat(told, ". The service would try it again with fewer rows; if it takes too long for one row, nothing helps but a better plan."));
+                   absl::StrCat(told, ". The service would try it again with fewer rows; if it takes too long for one row, nothing helps "
+                                      "but a better plan."));
       case FailureClass::kRetryNow:
       case FailureClass::kBackOff:
         return Add(Severity::kWarning, code, absl::StrCat(told, ". The service would try it again."));
       case FailureClass::kBadRows:
         return Add(Severity::kError, code,
-                   absl::StrCat(told, ". Rows that fail like this are left out and recorded, and it ends HALTED: repair them, or the statement."));
+                   absl::StrCat(told, ". Rows that fail like this are left out and recorded, and it ends HALTED: repair them, or the "
+                                      "statement."));
       default:
         return Add(Severity::kError, code, absl::StrCat(told, ". It would be HALTED at once."));
     }
@@ -174,8 +183,8 @@ class Judge {
     if (sample.matched <= 0 || sample.still_matched <= 0) return;
     if (sample.still_matched >= sample.matched) {
       return Add(Severity::kError, "WHERE_NOT_SATISFIED",
-                 absl::StrCat("All ", sample.matched, " rows of the sub-batch still match `where` after the statement, which must make it false: "
-                              "they would be met again and again."));
+                 absl::StrCat("All ", sample.matched, " rows of the sub-batch still match `where` after the statement, "
+                              "which must make it false: they would be met again and again."));
     }
     Add(Severity::kWarning, "ROWS_LEFT",
         absl::StrCat(sample.still_matched, " of the ", sample.matched, " rows of the sub-batch that matched `where` still do after the statement. "
@@ -184,7 +193,8 @@ class Judge {
 
   void Rows() {
     if (estimated_rows_ < 0 && !rehearsal_.empty) {
-      Add(Severity::kInfo, "NOT_ANALYSED", absl::StrCat("The table was never analysed, so plans and numbers are guesses: ANALYZE ", table_, ";"));
+      Add(Severity::kInfo, "NOT_ANALYSED", absl::StrCat("The table was never analysed, so plans and numbers are guesses: ANALYZE ", table_,
+                                                        ";"));
     }
     if (rehearsal_.empty) {
       Add(Severity::kInfo, "NOTHING_TO_DO", absl::StrCat(table_, " has no row in the range of the migration."));
@@ -192,7 +202,8 @@ class Judge {
       Add(Severity::kInfo, "NOTHING_TO_DO", "No row matches `where` now.");
     } else if (rehearsal_.sample.has_value() && rehearsal_.sample->matched == 0) {
       Add(Severity::kInfo, "NO_MATCH_SEEN",
-          absl::StrCat("None of the first ", rehearsal_.skipped, " rows match `where`, so the sub-batch that was tried changed nothing, and says nothing of the time it takes."));
+          absl::StrCat("None of the first ", rehearsal_.skipped, " rows match `where`, so the sub-batch that was tried changed nothing, "
+                                                                 "and says nothing of the time it takes."));
     }
   }
 
@@ -212,7 +223,8 @@ std::vector<RehearsalFinding> JudgeRehearsal(const MigrationDefinition& definiti
 }
 
 void SortFindings(std::vector<RehearsalFinding>& findings) {
-  std::stable_sort(findings.begin(), findings.end(), [](const RehearsalFinding& a, const RehearsalFinding& b) { return a.severity < b.severity; });
+  const auto graver = [](const RehearsalFinding& a, const RehearsalFinding& b) { return a.severity < b.severity; };
+  std::stable_sort(findings.begin(), findings.end(), graver);
 }
 
 }  // namespace migrationd

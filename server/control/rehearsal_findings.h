@@ -19,7 +19,8 @@ struct RehearsalFinding {
 };
 
 // Codes: STANDBY, FROZEN, PRIVILEGE_MISSING, NO_TEMPORARY, NOT_ANALYSED, NO_BOUND_INDEX, SEQUENTIAL_SCAN, STATEMENT_REFUSED,
-// SAMPLE_FAILED, WHERE_NOT_SATISFIED, ROWS_LEFT, NOTHING_TO_DO, NO_MATCH_SEEN, PREPARE_NOT_REHEARSED, NOT_OWNER. Errors first, then warnings.
+// SAMPLE_FAILED, WHERE_NOT_SATISFIED, ROWS_LEFT, NOTHING_TO_DO, NO_MATCH_SEEN, PREPARE_NOT_REHEARSED, NOT_OWNER. Errors first, then
+// warnings.
 // `estimated_rows`: of the table, by its statistics; below 0: never analysed.
 std::vector<RehearsalFinding> JudgeRehearsal(const migrationcontrol::v1::MigrationDefinition& definition, const MigrationPlan& plan,
                                              double estimated_rows, const Rehearsal& rehearsal);

@@ -29,13 +29,15 @@ absl::Duration DurationOf(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
-RehearsalRequest RequestFor(const MigrationDefinition& definition, const MigrationPlan& plan, const std::string& name, absl::Duration patience) {
+RehearsalRequest RequestFor(const MigrationDefinition& definition, const MigrationPlan& plan, const std::string& name,
+                            absl::Duration patience) {
   constexpr std::int64_t kFirstSubBatch = 100;
   RehearsalRequest request;
   request.plan = &plan;
   request.migration = name;
   request.batch_size = definition.pace().batch_size();
-  request.sub_batch_size = definition.pace().sub_batch_size() > 0 ? definition.pace().sub_batch_size() : std::min(kFirstSubBatch, request.batch_size);
+  const std::int64_t sub_batch = definition.pace().sub_batch_size();
+  request.sub_batch_size = sub_batch > 0 ? sub_batch : std::min(kFirstSubBatch, request.batch_size);
   if (definition.has_lock_timeout()) request.lock_timeout = DurationOf(definition.lock_timeout());
   if (definition.has_statement_timeout()) request.statement_timeout = DurationOf(definition.statement_timeout());
   request.patience = patience;
@@ -174,7 +176,8 @@ absl::Status Controller::AskConditions(Target& target, const MigrationPlan& plan
   for (const auto& check : definition.preflight().checks()) {
     MD_RETURN_IF_ERROR(ask(absl::StrCat("preflight check \"", check.name(), "\""), check.sql(), true,
                            {Severity::kWarning, "PREFLIGHT",
-                            absl::StrCat("Preflight check \"", check.name(), "\" is not true now: the migration would wait until it is.")}));
+                            absl::StrCat("Preflight check \"", check.name(),
+                                         "\" is not true now: the migration would wait until it is.")}));
   }
   return absl::OkStatus();
 }

@@ -83,7 +83,8 @@ class MigrationRun {
   bool idle() const ABSL_LOCKS_EXCLUDED(mutex_);
   // When finished: whether the claim still has to be given back.
   bool release_claim() const { return release_claim_; }
-  // When finished because of a hold (SKIPPED, PREFLIGHT; BACKOFF of a cleanup or a verification that failed): what to show, and for how long not to claim it again.
+  // When finished because of a hold (SKIPPED, PREFLIGHT; BACKOFF of a cleanup or a verification that failed): what to show, and for how
+  // long not to claim it again.
   std::optional<Hold> parting_hold() const { return parting_hold_; }
   absl::Duration parting_recheck() const { return parting_recheck_; }
 

@@ -38,7 +38,8 @@ absl::StatusOr<VerificationWalk> BeginWalk(const StepContext& context, const Sto
   MD_ASSIGN_OR_RETURN(const TableName table, ParseTableName(TableOf(*stored.definition)));
   MD_ASSIGN_OR_RETURN(const TableFacts facts, context.target.Inspect(table));
   MD_ASSIGN_OR_RETURN(MigrationPlan plan, MakePlan(*stored.definition, facts,
-                                                   {.name = m.name, .parameters = m.parameters, .target_search_path = context.target_search_path}));
+                                                   {.name = m.name, .parameters = m.parameters,
+                                                    .target_search_path = context.target_search_path}));
   MD_ASSIGN_OR_RETURN(const std::vector<LaneRange> lanes, context.target.PlanLanes(plan, 1));
   VerificationWalk walk;
   walk.plan = std::make_shared<const MigrationPlan>(std::move(plan));
@@ -73,7 +74,9 @@ absl::Status Record(const StepContext& context, std::optional<std::int64_t> regr
   const absl::Status recorded =
       context.store
           .Mutate(context.id, mutation,
-                  [&](const StoredMigration& current, absl::Time now) { return EndVerification(current.migration, mutation.caller, now, regressed); })
+                  [&](const StoredMigration& current, absl::Time now) {
+                    return EndVerification(current.migration, mutation.caller, now, regressed);
+                  })
           .status();
   switch (recorded.code()) {
     case absl::StatusCode::kAborted:
@@ -119,7 +122,8 @@ VerificationNext AfterStep(const VerificationWalk& walk, absl::Duration interval
 
 VerificationNext AfterFailure(const absl::Status& error, std::int32_t consecutive, double jitter, VerificationWalk& walk) {
   VerificationNext next;
-  if (ClassifyFailure(SqlStateOf(error)) == FailureClass::kRetrySmaller && !SqlStateOf(error).empty()) walk.size = std::max<std::int64_t>(1, walk.size / 4);
+  const bool takes_too_long = !SqlStateOf(error).empty() && ClassifyFailure(SqlStateOf(error)) == FailureClass::kRetrySmaller;
+  if (takes_too_long) walk.size = std::max<std::int64_t>(1, walk.size / 4);
   next.hold.kind = HoldKind::kBackoff;
   next.hold.reason = absl::StrCat("verification: ", std::string(error.message()));
   next.action = consecutive >= kTries ? VerificationNext::Action::kPart : VerificationNext::Action::kGoOn;

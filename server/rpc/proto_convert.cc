@@ -51,8 +51,8 @@ void FillIntent(const Intent& intent, v1::Intent& out) {
   SetTime(TimeOr(intent.until), out, &v1::Intent::mutable_until);
 }
 
-// A hold says why a PENDING or RUNNING migration is not working, or why a cleanup or verification that was asked for is not done; otherwise the state
-// itself says it.
+// A hold says why a PENDING or RUNNING migration is not working, or why a cleanup or verification that was asked for is not done;
+// otherwise the state itself says it.
 void FillHold(const Migration& m, v1::Hold& out) {
   const bool applies = m.state == State::kPending || m.state == State::kRunning || (m.cleanup_requested && !m.cleaned_up) || m.verifying();
   out.set_kind(applies ? ToProto(m.hold.kind) : v1::HOLD_KIND_NONE);

@@ -83,7 +83,8 @@ class View {
   // Why a verification may not go on now, apart from limits.
   Hold WhyNotVerify(const StoredMigration& stored) const {
     if (const FreezeRecord* freeze = FreezeOf(stored.migration.target); freeze != nullptr) {
-      return MakeHold(HoldKind::kFrozen, absl::StrCat("frozen by ", freeze->actor, freeze->reason.empty() ? "" : ": ", freeze->reason), freeze->until);
+      return MakeHold(HoldKind::kFrozen, absl::StrCat("frozen by ", freeze->actor, freeze->reason.empty() ? "" : ": ", freeze->reason),
+                      freeze->until);
     }
     return OutOfWindow(stored);
   }
@@ -318,7 +319,8 @@ class Decision {
   // Verifications have what slots are left by those that work; those under way first. One that has to wait keeps its claim, and how far it
   // is.
   void Verify() {
-    std::stable_partition(verifying_.begin(), verifying_.end(), [](const StoredMigration* stored) { return stored->lease.has_value() && stored->lease->live; });
+    const auto under_way = [](const StoredMigration* stored) { return stored->lease.has_value() && stored->lease->live; };
+    std::stable_partition(verifying_.begin(), verifying_.end(), under_way);
     for (const StoredMigration* stored : verifying_) {
       const MigrationId id = stored->migration.id;
       Hold hold = view_.WhyNotVerify(*stored);

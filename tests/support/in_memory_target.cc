@@ -413,7 +413,9 @@ absl::StatusOr<RangeCount> InMemoryTarget::CountLeft(const RangeCountRequest& re
     const int last = std::min<int>(KeyOf(request.range.upper), first + static_cast<int>(request.size) - 1);
     for (int key = first; key <= last; ++key) {
       bool recorded = false;
-      for (const auto& [name, owner] : database_->owners_) recorded = recorded || owner.failed.count(key) != 0 || owner.unchanged.count(key) != 0;
+      for (const auto& [name, owner] : database_->owners_) {
+        recorded = recorded || owner.failed.count(key) != 0 || owner.unchanged.count(key) != 0;
+      }
       if (!recorded && database_->undone_.count(key) != 0) ++counted.matching;
     }
     counted.upper = KeyOf(last);

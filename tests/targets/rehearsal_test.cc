@@ -18,7 +18,8 @@ using ::testing::Not;
 using ::testing::SizeIs;
 
 std::string WhereDefinition(const std::string& where, const std::string& set, const std::string& more = "") {
-  return absl::StrCat("sql_batch:\n  table: public.items\n  where: ", where, "\n  statement: UPDATE items SET ", set, " WHERE {{batch}}\n", more);
+  return absl::StrCat("sql_batch:\n  table: public.items\n  where: ", where, "\n  statement: UPDATE items SET ", set, " WHERE {{batch}}\n",
+                      more);
 }
 
 class Rehearsing : public ::testing::Test {
@@ -105,7 +106,8 @@ TEST_F(Rehearsing, FindsRowsThatNeedTheWork) {
 
 TEST_F(Rehearsing, AStatementThatReadsAWholeTableIsSeen) {
   MakeItems(url_, 1000);
-  Sql(url_, "CREATE TABLE \"Stages\" (pipeline bigint, name int); INSERT INTO \"Stages\" SELECT i, i FROM generate_series(1, 20000) i; ANALYZE");
+  Sql(url_, "CREATE TABLE \"Stages\" (pipeline bigint, name int); INSERT INTO \"Stages\" SELECT i, i FROM generate_series(1, 20000) i; "
+            "ANALYZE");
   const Rehearsal rehearsal = Try(R"(sql_batch:
   table: public.items
   alias: i
@@ -321,7 +323,8 @@ TEST_F(Estimating, WhatIsLeftIsCountedInStepsWithoutRowsThatAreRecorded) {
 TEST_F(Estimating, CountingCannotWrite) {
   MakeItems(url_, 10);
   MD_ASSERT_OK(target_->Open(true).status());
-  Sql(url_, "CREATE FUNCTION writes(i bigint) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN DELETE FROM items WHERE id = 10; RETURN true; END$$");
+  Sql(url_, "CREATE FUNCTION writes(i bigint) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN DELETE FROM items WHERE id = 10; RETURN true; "
+            "END$$");
   const MigrationPlan plan = PlanOf(*target_, WhereDefinition("writes(id)", "n = 1"));
   RangeCountRequest request;
   request.plan = &plan;

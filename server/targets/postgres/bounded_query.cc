@@ -11,12 +11,14 @@ absl::Status AskWithin(Connection& connection, absl::Duration patience, const st
   if (patience <= absl::ZeroDuration()) return absl::DeadlineExceededError("there was no time left for it");
   const std::int64_t milliseconds = std::max<std::int64_t>(1, absl::ToInt64Milliseconds(patience));
   MD_RETURN_IF_ERROR(connection
-                         .Query(absl::StrCat("SAVEPOINT md_ask; SELECT pg_catalog.set_config('statement_timeout', '", milliseconds, "', true)"))
+                         .Query(absl::StrCat("SAVEPOINT md_ask; SELECT pg_catalog.set_config('statement_timeout', '", milliseconds,
+                                             "', true)"))
                          .status());
   absl::Status asked = ask();
   if (connection.broken()) return asked;
   const bool keep = asked.ok() && !undo;
-  const absl::Status ended = connection.Query(keep ? "RELEASE SAVEPOINT md_ask" : "ROLLBACK TO SAVEPOINT md_ask; RELEASE SAVEPOINT md_ask").status();
+  const char* const end = keep ? "RELEASE SAVEPOINT md_ask" : "ROLLBACK TO SAVEPOINT md_ask; RELEASE SAVEPOINT md_ask";
+  const absl::Status ended = connection.Query(end).status();
   return ended.ok() ? asked : ended;
 }
 

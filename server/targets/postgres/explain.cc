@@ -56,7 +56,8 @@ absl::Status ExplainIn(Connection& connection, const Parameters& parameters, Exp
 
 absl::StatusOr<std::string> OrderingIndexIn(Connection& connection, const std::string& sql, const Parameters& parameters) {
   // A small table is read and sorted although there is an index; what is asked is whether there is one.
-  MD_RETURN_IF_ERROR(connection.Query("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off").status());
+  constexpr char kByIndexOnly[] = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
+  MD_RETURN_IF_ERROR(connection.Query(kByIndexOnly).status());
   MD_ASSIGN_OR_RETURN(const Json plan, PlanOf(connection, sql, parameters));
   std::string index;
   bool sorts = false;

@@ -107,7 +107,8 @@ class Estimator {
 
 }  // namespace
 
-absl::StatusOr<RowEstimate> EstimateRowsIn(Connection& connection, const MigrationPlan& plan, const LaneRange& whole, absl::Duration patience) {
+absl::StatusOr<RowEstimate> EstimateRowsIn(Connection& connection, const MigrationPlan& plan, const LaneRange& whole,
+                                           absl::Duration patience) {
   if (whole.upper.empty()) return RowEstimate{0, kEstimatedByCount};
   return Estimator(connection, plan, whole, patience).Estimate();
 }

@@ -9,6 +9,7 @@
 namespace migrationd {
 
 // Target::EstimateRows, in a transaction that is there. `whole`: the range of all keys; empty bounds: there are none.
-absl::StatusOr<RowEstimate> EstimateRowsIn(Connection& connection, const MigrationPlan& plan, const LaneRange& whole, absl::Duration patience);
+absl::StatusOr<RowEstimate> EstimateRowsIn(Connection& connection, const MigrationPlan& plan, const LaneRange& whole,
+                                           absl::Duration patience);
 
 }  // namespace migrationd

@@ -561,8 +561,10 @@ TEST(Verbs, AVerificationWithoutAResultLeavesNothingBehind) {
 }
 
 TEST(Verbs, VerifyIsForCompletedOnesWithWhere) {
-  EXPECT_THAT(RequestVerification(In(State::kCompleted), kAnna, kNow, false), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("`where`")));
-  EXPECT_THAT(RequestVerification(In(State::kRunning), kAnna, kNow, true), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("RUNNING")));
+  EXPECT_THAT(RequestVerification(In(State::kCompleted), kAnna, kNow, false),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("`where`")));
+  EXPECT_THAT(RequestVerification(In(State::kRunning), kAnna, kNow, true), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                                                    HasSubstr("RUNNING")));
 }
 
 TEST(Verbs, RetryEndsAVerification) {

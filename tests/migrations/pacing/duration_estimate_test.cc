@@ -29,7 +29,8 @@ TEST(DurationEstimate, IsWorkAndTheRestsBetweenBatches) {
   // 10,000 sub-batches of 2 ms, 999 rests.
   EXPECT_EQ(estimate->duration, absl::Seconds(20) + absl::Milliseconds(99'900));
   EXPECT_EQ(estimate->explanation,
-            "1000000 rows: 20s of work (2ms for 100 rows of 100), 0 of looking at the rest, 1m39s of rests (100ms after each batch of 1000). "
+            "1000000 rows: 20s of work (2ms for 100 rows of 100), 0 of looking at the rest, 1m39s of rests (100ms after each batch of "
+            "1000). "
             "Windows and waits for locks are not counted in.");
 }
 
@@ -69,7 +70,8 @@ TEST(DurationEstimate, TheLimitOfRowsASecondHoldsForAllLanes) {
 }
 
 TEST(DurationEstimate, ASampleThatChangedNothingTellsNothing) {
-  for (auto field : {&DurationInputs::rows_to_do, &DurationInputs::sample_rows, &DurationInputs::sample_affected, &DurationInputs::batch_size}) {
+  for (auto field : {&DurationInputs::rows_to_do, &DurationInputs::sample_rows, &DurationInputs::sample_affected,
+                     &DurationInputs::batch_size}) {
     DurationInputs inputs = Million();
     inputs.*field = 0;
     EXPECT_FALSE(EstimateDuration(inputs).has_value());

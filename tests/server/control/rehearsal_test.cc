@@ -158,7 +158,8 @@ TEST_F(Rehearsing, AsksTheTargetForOneSubBatchOfTheDefinitionsPace) {
     return Good();
   };
   MD_ASSERT_OK_AND_ASSIGN(const RehearsalReport report,
-                          Rehearse(Inline(DefinitionYaml("pace: {batch_size: 50, interval: 1s}\nstatement_timeout: 3s\nlock_timeout: 250ms\n"))));
+                          Rehearse(Inline(DefinitionYaml("pace: {batch_size: 50, interval: 1s}\nstatement_timeout: 3s\nlock_timeout: "
+                                                         "250ms\n"))));
   EXPECT_EQ(asked.batch_size, 50);
   EXPECT_EQ(asked.sub_batch_size, 50);
   EXPECT_EQ(asked.statement_timeout, absl::Seconds(3));
@@ -224,7 +225,8 @@ TEST_F(Rehearsing, ConditionsAreAskedAsTheyAreNow) {
   world_.target->on_ask = [](const std::string& sql) { return sql == "SELECT 1 = 1"; };
   MD_ASSERT_OK_AND_ASSIGN(RehearsalReport report, Rehearse(Inline(yaml)));
   EXPECT_TRUE(report.feasible);
-  EXPECT_THAT(report.findings, ::testing::ElementsAre(Finding(Severity::kWarning, "PREFLIGHT", "ready"), Finding(Severity::kInfo, "SKIPPED")));
+  EXPECT_THAT(report.findings, ::testing::ElementsAre(Finding(Severity::kWarning, "PREFLIGHT", "ready"),
+                                                      Finding(Severity::kInfo, "SKIPPED")));
   world_.target->on_ask = [](const std::string&) { return absl::InvalidArgumentError("no boolean"); };
   MD_ASSERT_OK_AND_ASSIGN(report, Rehearse(Inline(yaml)));
   EXPECT_FALSE(report.feasible);

@@ -60,7 +60,8 @@ TEST(PlanTest, TheAnswerHasWhatWasFound) {
 TEST(PlanTest, OneOfNameFileAndMessageIsWanted) {
   RpcWorld world;
   EXPECT_THAT(Call(world, &Stub::Plan, v1::PlanRequest()).first,
-              GrpcStatusIs(grpc::StatusCode::INVALID_ARGUMENT, "REQUEST_INVALID", HasSubstr("exactly one of migration, file and inline; got 0")));
+              GrpcStatusIs(grpc::StatusCode::INVALID_ARGUMENT, "REQUEST_INVALID",
+                           HasSubstr("exactly one of migration, file and inline; got 0")));
   v1::PlanRequest both = OfFile(DefinitionYaml());
   both.set_migration("fill");
   EXPECT_EQ(Call(world, &Stub::Plan, both).first.error_code(), grpc::StatusCode::INVALID_ARGUMENT);

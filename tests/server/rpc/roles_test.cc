@@ -225,7 +225,8 @@ TEST_F(RolesTest, FreezeAndDefinitionsForOtherTargetsAreRefusedWithoutNamingThem
     *validate.mutable_file() = enqueue.file();
     validate.set_against_target(true);
     const auto validated = As(token, &Stub::Validate, validate);
-    for (const std::string& message : {frozen.error_message(), unfrozen.error_message(), enqueued.error_message(), planned.first.error_message(),
+    for (const std::string& message : {frozen.error_message(), unfrozen.error_message(), enqueued.error_message(),
+                                       planned.first.error_message(),
                                        validated.first.error_message(), validated.second.ShortDebugString()}) {
       if (std::string(target) != "billing") EXPECT_THAT(message, Not(HasSubstr("billing"))) << target;
     }

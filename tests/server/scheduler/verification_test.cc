@@ -28,7 +28,8 @@ class Verifying : public ::testing::Test {
   // What writes on the target, or takes a fence there.
   int Writes() {
     int writes = 0;
-    for (const char* call : {"TakeOver", "Reset", "RecordTable", "BeginPass", "OpenLane", "RunStep", "RetryRow", "Barrier", "Barrier(completed)", "Revoke"}) {
+    for (const char* call : {"TakeOver", "Reset", "RecordTable", "BeginPass", "OpenLane", "RunStep", "RetryRow", "Barrier",
+                             "Barrier(completed)", "Revoke"}) {
       writes += world_.database->Calls(call);
     }
     return writes;
@@ -65,7 +66,10 @@ TEST_F(Verifying, RowsThatRegressedAreCountedAndRetryDoesThemOnce) {
   EXPECT_EQ(world_.Get("fill").regressed_rows, 0);
   EXPECT_FALSE(world_.Get("fill").verification.has_value());
   const std::vector<int> times = world_.database->Times();
-  for (int key = 1; key <= 100; ++key) EXPECT_EQ(times[static_cast<std::size_t>(key - 1)], key == 3 || key == 50 || key == 100 ? 2 : 1) << key;
+  for (int key = 1; key <= 100; ++key) {
+    const bool regressed = key == 3 || key == 50 || key == 100;
+    EXPECT_EQ(times[static_cast<std::size_t>(key - 1)], regressed ? 2 : 1) << key;
+  }
   ASSERT_TRUE(Verify());
   EXPECT_EQ(world_.Get("fill").regressed_rows, 0);
 }
@@ -73,7 +77,8 @@ TEST_F(Verifying, RowsThatRegressedAreCountedAndRetryDoesThemOnce) {
 TEST_F(Verifying, RowsThatWereLeftAsTheyAreDoNotCount) {
   world_.database->MakeStubborn(7);
   Complete(absl::StrCat("sql_batch:\n  table: public.t\n  where: NOT t.done\n  on_unchanged: ACCEPT\n",
-                        "  statement: UPDATE t SET done = true WHERE {{batch}}\npace: {batch_size: 20, sub_batch_size: 10}\norder: INDEPENDENT\n"));
+                        "  statement: UPDATE t SET done = true WHERE {{batch}}\npace: {batch_size: 20, sub_batch_size: 10}\norder: "
+                        "INDEPENDENT\n"));
   EXPECT_EQ(world_.Get("fill").accepted_rows, 1);
   ASSERT_TRUE(Verify());
   EXPECT_EQ(world_.Get("fill").regressed_rows, 0);
@@ -91,12 +96,14 @@ TEST_F(Verifying, ShowsHowFarItIs) {
   world_.database->Undo(1);
   std::atomic<bool> go_on = false;
   world_.database->before = [&](const std::string& call, const std::stop_token&) {
-    return call != "CountLeft" || world_.database->Calls("CountLeft") < 5 || go_on ? absl::OkStatus() : DatabaseError("08006", "away for now");
+    return call != "CountLeft" || world_.database->Calls("CountLeft") < 5 || go_on ? absl::OkStatus()
+        : DatabaseError("08006", "away for now");
   };
   MD_ASSERT_OK(world_.controller.Verify("fill", ByAlice()).status());
   EXPECT_TRUE(world_.PumpUntil([&] {
     const Migration shown = Resolve(*world_.board.Get(), "fill")->stored.migration;
-    return shown.verifying() && shown.progress.verify_fraction > 0.3 && shown.progress.verify_regressed == 1 && shown.hold.kind == HoldKind::kBackoff;
+    return shown.verifying() && shown.progress.verify_fraction > 0.3 && shown.progress.verify_regressed == 1
+        && shown.hold.kind == HoldKind::kBackoff;
   }));
   go_on = true;
   EXPECT_TRUE(world_.PumpUntil([&] { return !world_.Get("fill").verifying(); }));
