@@ -97,6 +97,8 @@ absl::StatusOr<v1::ValidateResponse> Client::Validate(const v1::ValidateRequest&
   return impl_->Call(&Stub::Validate, request);
 }
 
+absl::StatusOr<v1::PlanResponse> Client::Plan(const v1::PlanRequest& request) { return impl_->Call(&Stub::Plan, request); }
+
 absl::StatusOr<v1::Migration> Client::Start(const std::string& migration, const CallOptions& options) {
   return impl_->Verb(&Stub::Start, MakeRequest<v1::StartRequest>(migration, options));
 }
@@ -125,6 +127,10 @@ absl::StatusOr<v1::Migration> Client::SetPace(v1::SetPaceRequest request) { retu
 
 absl::StatusOr<v1::Migration> Client::SetBatchSize(v1::SetBatchSizeRequest request) {
   return impl_->Verb(&Stub::SetBatchSize, std::move(request));
+}
+
+absl::StatusOr<v1::Migration> Client::Verify(const std::string& migration, const CallOptions& options) {
+  return impl_->Verb(&Stub::Verify, MakeRequest<v1::VerifyRequest>(migration, options));
 }
 
 absl::StatusOr<v1::Migration> Client::Accept(const std::string& migration, const CallOptions& options) {

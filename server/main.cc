@@ -261,9 +261,10 @@ absl::Status Serve(Options options, const Identities& identities, const sigset_t
   scheduler_options.limits.per_target = options.max_running_per_target;
   for (const auto& [name, target] : options.targets) scheduler_options.target_search_path[name] = target.search_path;
   scheduler_options.prepare_store = [&store, upgrade = options.auto_upgrade] { return upgrade ? store->Upgrade() : store->CheckSchema(); };
+  ControllerOptions controller_options;
+  controller_options.target_search_path = scheduler_options.target_search_path;
   Scheduler scheduler(std::move(scheduler_options), *store, *heartbeat_store, targets, board, workers, steps, metrics, clock);
 
-  ControllerOptions controller_options;
   controller_options.allow_inline_definitions = options.allow_inline_definitions;
   controller_options.default_start_manual = options.default_start_manual;
   Controller controller(controller_options, *store, board, targets, scheduler, clock);

@@ -57,7 +57,9 @@ void AddObserveCommands(CommandSet& commands);  // list, status, jobs, events, s
 void AddWatchCommands(CommandSet& commands);    // watch, wait
 void AddRequestCommands(CommandSet& commands);  // enqueue, start
 void AddValidateCommand(CommandSet& commands);  // validate
+void AddPlanCommand(CommandSet& commands);      // plan
 void AddControlCommands(CommandSet& commands);  // pause, resume, retry, set-batch-size, set-pace, accept, cancel, cleanup, delete
+void AddVerifyCommand(CommandSet& commands);    // verify
 void AddFreezeCommands(CommandSet& commands);   // freeze, unfreeze
 void AddSetupCommands(CommandSet& commands);    // completion, target-sql
 

@@ -96,7 +96,9 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
   AddWatchCommands(commands);
   AddRequestCommands(commands);
   AddValidateCommand(commands);
+  AddPlanCommand(commands);
   AddControlCommands(commands);
+  AddVerifyCommand(commands);
   AddFreezeCommands(commands);
   AddSetupCommands(commands);
   try {

@@ -230,6 +230,19 @@ void DescribeWork(const v1::Migration& migration, Fields& fields) {
   fields.Line("Labels", LabelsText(migration));
 }
 
+void DescribeVerification(const v1::Migration& migration, Fields& fields) {
+  if (!migration.has_verification()) return;
+  const v1::Verification& verification = migration.verification();
+  const bool one = verification.regressed_rows() == 1;
+  const std::string rows = absl::StrCat(FormatCount(verification.regressed_rows()), one ? " row matches" : " rows match", " `where` again");
+  fields.Line("Verified",
+              verification.has_finished_at()
+                  ? absl::StrCat(fields.Ago(verification.finished_at()), ": ", rows)
+                  : absl::StrCat(FormatPercent(verification.fraction(), false), " since ", fields.Ago(verification.requested_at()), ": ",
+                                 rows, " so far"),
+              verification.regressed_rows() > 0 ? Style::kWarning : Style::kPlain);
+}
+
 }  // namespace
 
 std::string PaceText(const v1::MigrationPace& pace) {
@@ -373,6 +386,7 @@ std::string Describe(const v1::StatusResponse& status, absl::Time now, const Ter
   DescribeProgress(migration, now, fields);
   DescribeSettings(migration, fields);
   DescribeTrouble(migration, fields);
+  DescribeVerification(migration, fields);
   DescribeWork(migration, fields);
   fields.Line("As of", HumanTime(as_of));
   // An answer from memory may be old while the control store is away.

@@ -122,6 +122,12 @@ absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v
     (first ? plan.select_keys_first : plan.select_keys) =
         absl::StrCat(select_keys, from, " WHERE ", range, " AND ", not_recorded, all_mentions);
     if (!plan.has_where) continue;
+    if (first) {
+      // SYSTEM reads whole pages, so that a large table costs no more than a small one.
+      plan.sample_matching_first =
+          absl::StrCat("SELECT count(*) FILTER (WHERE ", where, "), count(*)", from, " TABLESAMPLE SYSTEM ($",
+                       2 * plan.key.size() + plan.parameter_types.size() + 1, "::real) WHERE ", range, mentions);
+    }
     (first ? plan.count_matching_first : plan.count_matching) =
         absl::StrCat("SELECT count(*)", from, " WHERE ", matching, mentions);
     (first ? plan.count_verify_first : plan.count_verify) =

@@ -72,7 +72,10 @@ struct MigrationPlan {
   // SELECT count(*) of rows in the range that match `where`; empty without where. Same placeholders.
   std::string count_matching;
   std::string count_matching_first;
-  // The same, without rows recorded in migration_control.failed_range.
+  // SELECT of two counts over a sample of the table: of rows in the range that match `where`, and of rows in the range; empty without
+  // where. Placeholders: those of work_first, then the share of the table in percent, 0 to 100.
+  std::string sample_matching_first;
+  // The same as count_matching, without rows recorded in migration_control.failed_range.
   std::string count_verify;
   std::string count_verify_first;
   // Before the work: SELECT of one text[] a row in the range that matches `where` and is not recorded, which tells the row apart until the

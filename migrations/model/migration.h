@@ -51,6 +51,11 @@ inline constexpr char kHaltCheckpointLost[] = "CHECKPOINT_LOST";
 inline constexpr char kHaltForeignControl[] = "FOREIGN_CONTROL";
 inline constexpr char kHaltPreflightFailed[] = "PREFLIGHT_FAILED";
 
+// How ProgressCounters::rows_estimated was found; stored as words.
+inline constexpr char kEstimatedByCount[] = "COUNT";
+inline constexpr char kEstimatedBySample[] = "SAMPLE";
+inline constexpr char kEstimatedByStatistics[] = "STATISTICS";
+
 struct Halt {
   std::string code;
   std::string message;
@@ -108,6 +113,13 @@ enum class RestartFrom {
   kNewSchema,  // after SCHEMA_CHANGED: the table as it is now is right; then as kRecheck
 };
 
+// A look over the table of a COMPLETED migration that was asked for.
+struct Verification {
+  absl::Time requested_at = absl::InfinitePast();
+  std::string actor;
+  std::optional<absl::Time> finished_at = std::nullopt;  // nullopt: it waits, or is under way
+};
+
 // How far one lane is.
 struct LaneProgress {
   std::int32_t lane = 0;
@@ -122,11 +134,13 @@ struct ProgressCounters {
   std::int32_t pass = 0;  // 1: EXECUTE, 2 and up: VERIFY
   std::int64_t rows_done = 0;
   std::int64_t rows_estimated = 0;  // 0: unknown
+  std::string estimate_method;      // kEstimatedBy...; empty: unknown
   std::int64_t batches_done = 0;
   std::int64_t sub_batches_done = 0;
   std::int64_t unchanged_rows = 0;
   std::int64_t failed_ranges = 0;
-  double rows_per_second = 0;
+  double rows_per_second = 0;       // over about the last ten seconds
+  double rows_per_second_long = 0;  // over about the last two minutes, so that rests and short holds are in it
   double fraction = 0;  // of the key range, by position; 0 when unknown
   std::int32_t attempts = 0;
   std::optional<LastError> last_error;
@@ -136,6 +150,9 @@ struct ProgressCounters {
   std::map<std::string, double> time_seconds;
   std::optional<absl::Time> accounted_until;
   std::vector<LaneProgress> lanes;
+  // Of a verification that is under way: of the key range, and rows that match again so far.
+  double verify_fraction = 0;
+  std::int64_t verify_regressed = 0;
 };
 
 struct Migration {
@@ -163,7 +180,8 @@ struct Migration {
   bool cleanup_requested = false;
   bool cleaned_up = false;
   std::int64_t accepted_rows = 0;
-  std::int64_t regressed_rows = 0;
+  std::int64_t regressed_rows = 0;  // found by the last verification
+  std::optional<Verification> verification;
   std::optional<absl::Time> started_at;
   std::optional<absl::Time> finished_at;
   std::string definition_digest;
@@ -181,6 +199,8 @@ struct Migration {
             .rows_left = halt.has_value() && halt->code == kHaltRowsLeft,
             .rows_regressed = regressed_rows > 0};
   }
+  // One that was asked for and has not ended.
+  bool verifying() const { return state == State::kCompleted && verification.has_value() && !verification->finished_at.has_value(); }
   bool definition_changed() const { return !catalog_digest.empty() && catalog_digest != definition_digest; }
 };
 

@@ -23,10 +23,15 @@ bool NeedsSomebody(HoldKind hold) {
          hold == HoldKind::kSkipped || hold == HoldKind::kFrozen;
 }
 
-// How far, by position when that is known: with `where`, affected rows are not comparable with the rows of the table.
+// How far: by rows when those to be done were counted. Otherwise by position, if that is known, since what the statistics tell is of the
+// whole table; also when more rows were done than had been counted, as when others came in.
 void MeasureFraction(const ProgressCounters& progress, ProgressView& view) {
   view.method = "NONE";
-  if (progress.fraction > 0) {
+  const bool counted = progress.estimate_method == kEstimatedByCount || progress.estimate_method == kEstimatedBySample;
+  if (counted && progress.rows_done < progress.rows_estimated) {
+    view.method = "ROWS";
+    view.fraction = static_cast<double>(progress.rows_done) / static_cast<double>(progress.rows_estimated);
+  } else if (progress.fraction > 0) {
     view.method = "KEY_RANGE";
     view.fraction = progress.fraction;
   } else if (progress.rows_estimated > 0) {
@@ -37,12 +42,37 @@ void MeasureFraction(const ProgressCounters& progress, ProgressView& view) {
   view.fraction = std::clamp(view.fraction, 0.0, kAlmostDone);
 }
 
+double AverageRate(const Migration& migration, absl::Time now) {
+  if (!migration.started_at.has_value()) return 0;
+  absl::Time end = migration.finished_at.value_or(now);
+  if (migration.state == State::kCancelled) end = std::min(end, migration.intent.since);
+  const double seconds = absl::ToDoubleSeconds(end - *migration.started_at);
+  return seconds > 0 ? static_cast<double>(migration.progress.rows_done) / seconds : 0;
+}
+
+// Part of the time since the beginning that was within the windows.
+double ShareInWindows(const Migration& migration, absl::Time now) {
+  const auto outside = migration.progress.hold_seconds.find(std::string(HoldKindName(HoldKind::kOutOfWindow)));
+  if (outside == migration.progress.hold_seconds.end() || !migration.started_at.has_value()) return 1;
+  const double seconds = absl::ToDoubleSeconds(now - *migration.started_at);
+  return seconds > 0 ? std::clamp(1 - outside->second / seconds, 0.01, 1.0) : 1;
+}
+
+// Rows a second that may be counted on, rests and holds included: what was done in the last minutes, less the time outside windows; while
+// it is held for longer than that by what ends by itself, what was done since the beginning.
+double RateToCountOn(const Migration& migration, absl::Time now) {
+  const ProgressCounters& progress = migration.progress;
+  const double lately = progress.rows_per_second_long > 0 ? progress.rows_per_second_long : progress.rows_per_second;
+  if (lately > 0) return lately * ShareInWindows(migration, now);
+  return migration.hold.kind == HoldKind::kNone ? 0 : AverageRate(migration, now);
+}
+
 // Time that the rest takes; nullopt when nothing tells. `fraction` is neither 0 nor done.
 std::optional<absl::Duration> RestTakes(const Migration& migration, double fraction, absl::Time now) {
   const ProgressCounters& progress = migration.progress;
   const double rest = (1 - fraction) / fraction;
-  if (progress.rows_done > 0 && progress.rows_per_second > 0) {
-    return absl::Seconds(static_cast<double>(progress.rows_done) * rest / progress.rows_per_second);
+  if (const double rate = RateToCountOn(migration, now); progress.rows_done > 0 && rate > 0) {
+    return absl::Seconds(static_cast<double>(progress.rows_done) * rest / rate);
   }
   // No row needed any work so far: what passes is the key range, at the pace since the beginning.
   if (progress.rows_done == 0 && migration.started_at.has_value()) return (now - *migration.started_at) * rest;
@@ -66,7 +96,7 @@ void EstimateEnd(const Migration& migration, absl::Time now, ProgressView& view)
     view.eta_state = EtaState::kMeasuring;
     return;
   }
-  if (progress.rows_done > 0 && progress.rows_per_second <= 0) {
+  if (progress.rows_done > 0 && RateToCountOn(migration, now) <= 0) {
     view.eta_state = EtaState::kStalled;
     return;
   }
@@ -75,14 +105,6 @@ void EstimateEnd(const Migration& migration, absl::Time now, ProgressView& view)
   if (!rest.has_value()) return;
   view.eta = now + *rest;
   view.eta_state = EtaState::kReady;
-}
-
-double AverageRate(const Migration& migration, absl::Time now) {
-  if (!migration.started_at.has_value()) return 0;
-  absl::Time end = migration.finished_at.value_or(now);
-  if (migration.state == State::kCancelled) end = std::min(end, migration.intent.since);
-  const double seconds = absl::ToDoubleSeconds(end - *migration.started_at);
-  return seconds > 0 ? static_cast<double>(migration.progress.rows_done) / seconds : 0;
 }
 
 // 1234567 as 1,234,567.
@@ -166,6 +188,10 @@ std::string CompletedText(const Migration& migration) {
   }
   if (migration.accepted_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.accepted_rows), " left as they are");
   if (migration.regressed_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.regressed_rows), " regressed");
+  if (migration.verifying()) {
+    const double fraction = std::min(migration.progress.verify_fraction, kAlmostDone);
+    absl::StrAppend(&text, absl::StrFormat(", being verified (%.1f %%)", std::floor(fraction * 1000) / 10));
+  }
   return text;
 }
 

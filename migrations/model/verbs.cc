@@ -54,6 +54,7 @@ void Reopen(Migration& migration, absl::Time now) {
   migration.finished_at.reset();
   migration.accepted_rows = 0;
   migration.regressed_rows = 0;
+  migration.verification.reset();
   migration.cleanup_requested = false;
   migration.cleaned_up = false;
 }
@@ -291,6 +292,44 @@ absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Call
   return effect;
 }
 
+absl::StatusOr<VerbEffect> RequestVerification(const Migration& migration, const Caller& caller, absl::Time now, bool has_where) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kVerify, caller));
+  if (!has_where) {
+    return absl::FailedPreconditionError(
+        "The definition has no `where`, so a row that was done cannot be told from one that was not: there is nothing to verify by.");
+  }
+  if (migration.verifying()) return effect;
+  effect.changed = true;
+  effect.after.verification = Verification{.requested_at = now, .actor = caller.actor};
+  effect.after.progress.verify_fraction = 0;
+  effect.after.progress.verify_regressed = 0;
+  effect.event_kind = kSettingEvent;
+  effect.event_from = "";
+  effect.event_to = "verification requested";
+  return effect;
+}
+
+absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Caller& caller, absl::Time now,
+                                           std::optional<std::int64_t> regressed) {
+  MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kVerify, caller));
+  if (!migration.verifying()) return absl::AbortedError("The verification is not asked for any more.");
+  effect.changed = true;
+  effect.event_kind = "VERIFIED";
+  effect.event_from = absl::StrCat(migration.regressed_rows, " rows regressed");
+  if (!regressed.has_value()) {
+    // As if it had not been asked for: what is shown as verified was.
+    effect.after.verification.reset();
+    effect.event_to = "no result";
+    return effect;
+  }
+  effect.after.verification->finished_at = now;
+  effect.after.regressed_rows = *regressed;
+  effect.after.progress.verify_fraction = 1;
+  effect.after.progress.verify_regressed = *regressed;
+  effect.event_to = absl::StrCat(*regressed, " rows regressed");
+  return effect;
+}
+
 absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time /*now*/, bool leaves_objects) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kDelete, caller));
   if (leaves_objects && !migration.cleaned_up && migration.fence != FenceState::kNone) {
@@ -426,6 +465,7 @@ absl::StatusOr<VerbEffect> RestartOnNewTarget(const Migration& migration, const 
   after.restart_from = RestartFrom::kContinue;
   after.accepted_rows = 0;
   after.regressed_rows = 0;
+  after.verification.reset();
   after.cleanup_requested = false;
   after.cleaned_up = false;
   effect.event_kind = "TARGET_REPLACED";

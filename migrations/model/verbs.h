@@ -53,6 +53,8 @@ absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& 
                                       bool clean_up);
 absl::StatusOr<VerbEffect> CancelMigration(const Migration& migration, const Caller& caller, absl::Time now);
 absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Caller& caller, absl::Time now);
+// Nothing changes while one is under way. FAILED_PRECONDITION also when the definition has no `where`, by which rows could be told apart.
+absl::StatusOr<VerbEffect> RequestVerification(const Migration& migration, const Caller& caller, absl::Time now, bool has_where);
 
 // Only checks that Delete is possible; the store removes the row. `leaves_objects`: the definition has a cleanup. FAILED_PRECONDITION while
 // that was not run, though something may be there.
@@ -87,6 +89,10 @@ absl::StatusOr<VerbEffect> HaltMigration(const Migration& migration, const Calle
                                          const std::string& code, const std::string& message);
 absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const Caller& caller, absl::Time now,
                                              std::int64_t accepted_rows, bool clean_up);
+// What a verification came to: so many rows match again; nullopt: it ended without a result, and the caller's reason says why. ABORTED: it
+// is not asked for any more.
+absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Caller& caller, absl::Time now,
+                                           std::optional<std::int64_t> regressed);
 // COMPLETED, but the target's cursors went back.
 absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Caller& caller, absl::Time now);
 // Another database stands behind the target's name.

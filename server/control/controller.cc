@@ -193,6 +193,12 @@ absl::StatusOr<StoredMigration> Controller::Cleanup(const std::string& migration
   });
 }
 
+absl::StatusOr<StoredMigration> Controller::Verify(const std::string& migration, const MutationContext& context) {
+  return Act(migration, Named(context, "Verify"), [&](const StoredMigration& current, absl::Time now) {
+    return RequestVerification(current.migration, context.caller, now, HasWhere(*current.definition));
+  });
+}
+
 absl::StatusOr<StoredMigration> Controller::SetBatchSize(const std::string& migration, const SizeRequest& request,
                                                          const MutationContext& context) {
   return Act(migration, Named(context, "SetBatchSize"), [&](const StoredMigration& current, absl::Time now) {

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +25,9 @@
 #include "absl/time/time.h"
 #include "migrations/definition/definition.h"
 #include "migrations/model/verbs.h"
+#include "migrations/pacing/duration_estimate.h"
 #include "server/clock.h"
+#include "server/control/rehearsal_findings.h"
 #include "server/scheduler/board.h"
 #include "server/targets/target.h"
 #include "store/control_store.h"
@@ -52,6 +55,22 @@ struct ControllerOptions {
   // --default-start MANUAL: batched kinds that do not say otherwise wait for Start.
   bool default_start_manual = false;
   absl::Duration quiesce_timeout = absl::Seconds(10);  // for the backends of an immediate Pause to be gone
+  std::map<std::string, std::vector<std::string>> target_search_path = {};  // for names without a schema; default: public
+};
+
+// What Plan found out.
+struct RehearsalReport {
+  bool feasible = false;  // no finding is an error
+  std::vector<RehearsalFinding> findings;  // errors first
+  std::string target;
+  std::string name;
+  migrationcontrol::v1::MigrationDefinition definition;  // normalized
+  std::string schema;  // of the table; empty: there is no such table
+  std::string table;
+  std::vector<std::string> key;
+  double estimated_rows = -1;  // of the table, by its statistics; below 0: never analysed
+  Rehearsal rehearsal;
+  std::optional<DurationEstimate> estimate;
 };
 
 class Controller {
@@ -81,6 +100,8 @@ class Controller {
   // Completes it on the target first; UNAVAILABLE, nothing changed, when the target cannot be reached.
   absl::StatusOr<StoredMigration> Accept(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cancel(const std::string& migration, const MutationContext& context);
+  // Only asks for it; a scheduler brings it about.
+  absl::StatusOr<StoredMigration> Verify(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cleanup(const std::string& migration, const MutationContext& context);
   // Also leaves the tombstone on the target; UNAVAILABLE, nothing deleted, when the target cannot be reached. With a
   // request_id this process answers a repeated call like the first one. FAILED_PRECONDITION while its cleanup has not
@@ -119,6 +140,20 @@ class Controller {
   absl::StatusOr<std::vector<DefinitionProblem>> ValidateOnTarget(
       const DefinitionName& name, const migrationcontrol::v1::MigrationDefinition& definition, const VisibleTargets& visible = {});
 
+  struct RehearsalArguments {
+    std::string migration;                                 // one that is known; or:
+    std::optional<DefinitionName> name;                    // of an inline definition, with
+    migrationcontrol::v1::MigrationDefinition definition;  // normalized
+    std::map<std::string, std::string> parameters;
+    VisibleTargets visible = {};
+  };
+  // Tries it out on the target and keeps nothing; what stands in the way is in the report. Takes at most `patience`, and a minute.
+  // PERMISSION_DENIED: inline definitions are not allowed. INVALID_ARGUMENT: parameters, unknown target. UNAVAILABLE: the target is away,
+  // or is not configured here. RESOURCE_EXHAUSTED: two are under way.
+  absl::StatusOr<RehearsalReport> Rehearse(const RehearsalArguments& arguments, absl::Duration patience);
+  // For the end of the process: those under way, and all later ones, end soon with UNAVAILABLE.
+  void StopRehearsals();
+
   // From the target. NOT_FOUND: no such migration. UNAVAILABLE: the target cannot be reached, or is not configured here.
   absl::StatusOr<std::vector<RowFailure>> ListFailures(const std::string& migration, const Key& after, int limit);
   absl::StatusOr<JobPage> ListJobs(const std::string& migration, std::int64_t before, int limit);
@@ -154,6 +189,11 @@ class Controller {
                                               const MutationContext& context);
   absl::StatusOr<RegisterResult> Register(const Registration& registration);
 
+  // Until `end`, of the process clock.
+  absl::Status RehearseOn(Target& target, const std::map<std::string, std::string>& parameters, absl::Time end,
+                          RehearsalReport& report) const;
+  absl::Status AskConditions(Target& target, const MigrationPlan& plan, RehearsalReport& report) const;
+
   const ControllerOptions options_;
   ControlStore& store_;
   Board& board_;
@@ -165,6 +205,10 @@ class Controller {
   // asked by name.
   absl::Mutex deleted_mutex_;
   std::deque<std::pair<std::string, StoredMigration>> deleted_ ABSL_GUARDED_BY(deleted_mutex_);
+
+  std::stop_source rehearsals_stop_;
+  absl::Mutex rehearsals_mutex_;
+  int rehearsals_ ABSL_GUARDED_BY(rehearsals_mutex_) = 0;
 };
 
 }  // namespace migrationd

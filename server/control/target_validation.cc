@@ -78,6 +78,9 @@ absl::StatusOr<std::vector<DefinitionProblem>> Controller::ValidateOnTarget(cons
   PlanContext context;
   context.name = name.name;
   context.parameters = PlaceholderParameters(definition);
+  if (const auto path = options_.target_search_path.find(*target_name); path != options_.target_search_path.end()) {
+    context.target_search_path = path->second;
+  }
   const auto plan = MakePlan(definition, *facts, context);
   if (!plan.ok()) return std::vector{Problem(KindOf(definition), plan.status())};
   for (const Statement& statement : StatementsOf(definition, *plan)) {

@@ -16,7 +16,7 @@ constexpr std::size_t kJobsWaitingMax = 10000;
 constexpr absl::Duration kSchemaCheckInterval = absl::Seconds(1);
 constexpr absl::Duration kFractionLookInterval = absl::Seconds(3);
 constexpr std::int32_t kFirstSubBatchSize = 100;
-// Between two attempts at a cleanup: doubling.
+// Between two attempts at a cleanup: doubling. The longest is also between two claims of a verification that fails.
 constexpr absl::Duration kCleanupRetryFirst = absl::Seconds(1);
 constexpr absl::Duration kCleanupRetryLongest = absl::Minutes(1);
 
@@ -181,6 +181,8 @@ void MigrationRun::Step() {
       if (!due) return;
       if (purpose_ == Purpose::kCleanup) {
         StartCleanup();
+      } else if (purpose_ == Purpose::kVerify) {
+        StartVerification();
       } else {
         StartOpening();
       }
@@ -236,7 +238,10 @@ void MigrationRun::Opened(OpenOutcome outcome) {
   switch (outcome.kind) {
     case OpenOutcome::Kind::kReady:
       plan_ = std::move(outcome.plan);
-      if (outcome.rows_estimated > 0) counters_.rows_estimated = outcome.rows_estimated;
+      if (!outcome.estimate.method.empty()) {
+        counters_.rows_estimated = outcome.estimate.rows;
+        counters_.estimate_method = outcome.estimate.method;
+      }
       step_hold_ = Hold{};
       AdoptCheckpoint(outcome.checkpoint);
       services_.metrics.TookOver(stored_.migration.target);
@@ -740,6 +745,50 @@ void MigrationRun::CleanedUp(const absl::Status& status) {
   Finish(/*release_claim=*/true);
 }
 
+void MigrationRun::StartVerification() {
+  step_busy_ = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    opening_phase_ = Phase::kVerify;
+  }
+  Submit<absl::StatusOr<VerificationWalk>>(
+      services_.steps, [context = LongStepContext(), stored = stored_, walk = verification_] { return VerifySome(context, stored, walk); },
+      [this](absl::StatusOr<VerificationWalk> walk) { VerifiedStep(std::move(walk)); });
+}
+
+void MigrationRun::VerifiedStep(absl::StatusOr<VerificationWalk> walk) {
+  step_busy_ = false;
+  const bool told_to_stop = LongStepWasStopped() || controls_.stopped();
+  if (told_to_stop) return;
+  VerificationNext next;
+  if (walk.ok()) {
+    verification_ = *std::move(walk);
+    step_consecutive_ = 0;
+    next = AfterStep(verification_, DurationOf(stored_.definition->pace().interval()));
+  } else {
+    next = AfterFailure(walk.status(), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0), verification_);
+    counters_.last_error = LastError{SqlStateOf(walk.status()), std::string(walk.status().message()), absl::InfinitePast()};
+    Log(LogLevel::kWarning, "verification_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
+                                                    {"status", walk.status().ToString()}});
+  }
+  target_away_ = absl::IsUnavailable(walk.status());
+  counters_.verify_fraction = verification_.fraction();
+  counters_.verify_regressed = verification_.regressed;
+  step_hold_ = next.hold;
+  switch (next.action) {
+    case VerificationNext::Action::kGoOn:
+      step_due_ = services_.clock.Now() + next.delay;
+      return;
+    case VerificationNext::Action::kPart:
+      // Others may need the claim meanwhile; then it begins anew.
+      parting_hold_ = next.hold;
+      parting_recheck_ = kCleanupRetryLongest;
+      Finish(/*release_claim=*/true);
+      return;
+    case VerificationNext::Action::kOver: Finish(/*release_claim=*/true); return;
+  }
+}
+
 void MigrationRun::Finish(bool release_claim) {
   // While the lanes still tell: afterwards Counters() only repeats what was kept here.
   counters_ = Counters();
@@ -820,6 +869,8 @@ ProgressCounters MigrationRun::Counters() {
   if (now.phase == Phase::kVerify) now.fraction = 0.99;
   rate_.Add(services_.clock.Now(), now.rows_done);
   now.rows_per_second = rate_.PerSecond(services_.clock.Now());
+  long_rate_.Add(services_.clock.Now(), now.rows_done);
+  now.rows_per_second_long = long_rate_.PerSecond(services_.clock.Now());
   return now;
 }
 

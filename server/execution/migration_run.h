@@ -28,6 +28,7 @@
 #include "server/execution/activity_clock.h"
 #include "server/execution/lane_runner.h"
 #include "server/execution/steps.h"
+#include "server/execution/verification.h"
 #include "server/execution/worker_pool.h"
 #include "server/observability/metrics.h"
 #include "server/scheduler/board.h"
@@ -61,7 +62,7 @@ struct RunServices {
 // For one thread (the scheduler's), except where said.
 class MigrationRun {
  public:
-  enum class Purpose { kMigrate, kQuiesce, kCleanup };
+  enum class Purpose { kMigrate, kQuiesce, kCleanup, kVerify };
 
   MigrationRun(StoredMigration stored, Lease lease, absl::Time trusted_until, Purpose purpose, RunServices services);
   // REQUIRES: idle() (nothing of it is on a worker pool).
@@ -84,7 +85,8 @@ class MigrationRun {
   bool idle() const ABSL_LOCKS_EXCLUDED(mutex_);
   // When finished: whether the claim still has to be given back.
   bool release_claim() const { return release_claim_; }
-  // When finished because of a hold (SKIPPED, PREFLIGHT; BACKOFF of a cleanup that failed): what to show, and for how long not to claim it again.
+  // When finished because of a hold (SKIPPED, PREFLIGHT; BACKOFF of a cleanup or a verification that failed): what to show, and for how
+  // long not to claim it again.
   std::optional<Hold> parting_hold() const { return parting_hold_; }
   absl::Duration parting_recheck() const { return parting_recheck_; }
 
@@ -165,6 +167,8 @@ class MigrationRun {
   void Closed(absl::Status status);
   void StartCleanup();
   void CleanedUp(const absl::Status& status);
+  void StartVerification();
+  void VerifiedStep(absl::StatusOr<VerificationWalk> walk);
   // Everything about the target is to be read anew (fenced, lost connection, unknown commit).
   void Reopen(absl::Duration delay);
   // Keeps what the lanes counted and how they failed. What was committed under the claim is not known, so it is none any more.
@@ -235,6 +239,8 @@ class MigrationRun {
   std::int64_t pass_affected_base_ = 0;
   absl::Duration working_base_;
   RateMeter rate_{absl::Seconds(10)};
+  RateMeter long_rate_{absl::Minutes(2)};
+  VerificationWalk verification_;
   std::vector<JobRecord> jobs_;
   absl::BitGen random_;
 

@@ -24,6 +24,8 @@ constexpr absl::Duration kRevokeWait = absl::Seconds(5);
 constexpr int kFailuresAPage = 100;
 // At one of them, when it cannot be locked.
 constexpr int kRowTries = 3;
+// Of counting the rows to do, before the first one; twice that at most.
+constexpr absl::Duration kEstimatePatience = absl::Seconds(1);
 // Names of steps on the target.
 constexpr char kPreparePrefix[] = "prepare/";
 constexpr char kCleanupPrefix[] = "cleanup/";
@@ -57,7 +59,6 @@ PlanContext MakePlanContext(const StepContext& context, const StoredMigration& s
 
 struct Planned {
   MigrationPlan plan;
-  double estimated_rows = 0;
 };
 
 absl::StatusOr<Planned> PlanOnTarget(const StepContext& context, const StoredMigration& stored) {
@@ -65,7 +66,6 @@ absl::StatusOr<Planned> PlanOnTarget(const StepContext& context, const StoredMig
   MD_ASSIGN_OR_RETURN(const TableFacts facts, context.target.Inspect(table));
   Planned planned;
   MD_ASSIGN_OR_RETURN(planned.plan, MakePlan(*stored.definition, facts, MakePlanContext(context, stored)));
-  planned.estimated_rows = facts.estimated_rows;
   return planned;
 }
 
@@ -141,8 +141,7 @@ class Opening {
     ready.kind = OpenOutcome::Kind::kReady;
     ready.checkpoint = std::move(checkpoint_);
     ready.plan = std::make_shared<const MigrationPlan>(std::move(planned_.plan));
-    const bool whole_table = !ready.plan->has_where || stored_.definition->has_copy_columns();
-    if (whole_table && planned_.estimated_rows > 0) ready.rows_estimated = static_cast<std::int64_t>(planned_.estimated_rows);
+    ready.estimate = std::move(estimate_);
     return ready;
   }
 
@@ -433,6 +432,8 @@ class Opening {
     const bool look_again = LooksAgain(restart_from_);
     // EXECUTE is followed by a pass that looks at every row anyway.
     const bool new_pass = checkpoint_.pass == 0 || (look_again && checkpoint_.pass > 1);
+    // Once, before the first row: what it is for does not grow less when it is opened anew. Not known is no reason to wait.
+    if (checkpoint_.pass == 0) estimate_ = context_.target.EstimateRows(planned_.plan, kEstimatePatience).value_or(RowEstimate{});
     if (new_pass) {
       auto lanes = context_.target.PlanLanes(PlanOfPass(planned_.plan, checkpoint_.pass + 1), context_.lanes);
       if (!lanes.ok()) return TargetFailure(lanes.status());
@@ -511,6 +512,7 @@ class Opening {
   Planned planned_;
   StoredMigration current_;
   Checkpoint checkpoint_;
+  RowEstimate estimate_;
   RestartFrom restart_from_ = RestartFrom::kContinue;
 };
 

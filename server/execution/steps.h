@@ -54,7 +54,7 @@ struct OpenOutcome {
   absl::Duration recheck;
   Checkpoint checkpoint;
   std::shared_ptr<const MigrationPlan> plan;
-  std::int64_t rows_estimated = 0;
+  RowEstimate estimate;  // method empty: not made anew
 };
 
 // `phase` is told what is being done, for Status.

@@ -59,7 +59,8 @@ std::vector<const StoredMigration*> Shown(const BoardSnapshot& snapshot, absl::T
     const Migration& m = entry.stored.migration;
     const bool over = m.state == State::kCompleted || m.state == State::kCancelled;
     const absl::Time ended = m.finished_at.value_or(m.intent.since);
-    if (!over || database_now - ended < kShownAfterItsEnd) shown.push_back(&entry.stored);
+    const bool looked_after = m.verifying() || m.regressed_rows > 0;
+    if (!over || looked_after || database_now - ended < kShownAfterItsEnd) shown.push_back(&entry.stored);
   }
   std::sort(shown.begin(), shown.end(), [](const StoredMigration* a, const StoredMigration* b) {
     return std::tie(a->migration.version, a->migration.target, a->migration.name) < std::tie(b->migration.version, b->migration.target, b->migration.name);
@@ -78,6 +79,7 @@ void AddMigrations(const BoardSnapshot& snapshot, absl::Time database_now, Famil
   SampleFamily attempts("migrationd_migration_attempts");
   SampleFamily failed("migrationd_migration_failed_ranges");
   SampleFamily unchanged("migrationd_migration_unchanged_rows");
+  SampleFamily regressed("migrationd_regressed_rows");
   SampleFamily eta("migrationd_migration_eta_timestamp_seconds");
   SampleFamily at_risk("migrationd_migration_at_risk");
   SampleFamily dropped_family("migrationd_migration_series_dropped");
@@ -98,12 +100,13 @@ void AddMigrations(const BoardSnapshot& snapshot, absl::Time database_now, Famil
     attempts.Add(labels, m.progress.attempts);
     failed.Add(labels, static_cast<double>(m.progress.failed_ranges));
     unchanged.Add(labels, static_cast<double>(m.progress.unchanged_rows));
+    if (m.state == State::kCompleted) regressed.Add(labels, static_cast<double>(m.regressed_rows));
     if (view.eta.has_value()) eta.Add(labels, Unix(*view.eta));
     const Outlook outlook = OutlookOf(m, view, DeadlineOf(*stored), database_now);
     if (outlook != Outlook::kNone) at_risk.Add(labels, outlook == Outlook::kAtRisk || outlook == Outlook::kMissed ? 1 : 0);
   }
   dropped_family.Add({}, dropped);
-  for (SampleFamily* family : {&state, &hold, &ratio, &rows, &attempts, &failed, &unchanged, &eta, &at_risk, &dropped_family}) {
+  for (SampleFamily* family : {&state, &hold, &ratio, &rows, &attempts, &failed, &unchanged, &regressed, &eta, &at_risk, &dropped_family}) {
     families.push_back(std::move(*family).Take());
   }
 }

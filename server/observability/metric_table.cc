@@ -20,6 +20,7 @@ const std::vector<MetricInfo>& AllMetrics() {
       {"migrationd_migration_attempts", kGauge, "target,migration", "Failed attempts in a row."},
       {"migrationd_migration_failed_ranges", kGauge, "target,migration", "Key ranges left out after errors."},
       {"migrationd_migration_unchanged_rows", kGauge, "target,migration", "Rows that still match `where` after their turn."},
+      {"migrationd_regressed_rows", kGauge, "target,migration", "Rows of a COMPLETED migration that match `where` again, as the last verify found."},
       {"migrationd_migration_eta_timestamp_seconds", kGauge, "target,migration", "When it will be done, Unix time; only while known."},
       {"migrationd_migration_at_risk", kGauge, "target,migration", "1 when it will miss its finish_within; only with one."},
       {"migrationd_migration_series_dropped", kGauge, "", "Migrations without series of their own, since there are more than 200."},

@@ -26,6 +26,8 @@ constexpr Entry kEntries[] = {
     {"ListFailures", Role::kViewer},
     {"Validate", Role::kViewer},
     {"Enqueue", Role::kOperator},
+    {"Plan", Role::kOperator},
+    {"Verify", Role::kOperator},
     {"Start", Role::kOperator},
     {"Pause", Role::kOperator},
     {"Resume", Role::kOperator},
@@ -38,6 +40,7 @@ constexpr Entry kEntries[] = {
     {"Freeze", Role::kOperator},
     {"Unfreeze", Role::kOperator},
     {kEnqueueDefinition, Role::kAdmin},
+    {kPlanDefinition, Role::kAdmin},
     {"Delete", Role::kAdmin},
 };
 

@@ -27,8 +27,11 @@ struct Principal {
 
 // Enqueue of a definition that comes with the request needs more than that of a known name.
 inline constexpr char kEnqueueDefinition[] = "Enqueue(definition)";
+// So does a rehearsal, which runs the statement, though it takes it back.
+inline constexpr char kPlanDefinition[] = "Plan(definition)";
 
-// The least role that may call `method` of MigrationControl ("Pause"; kEnqueueDefinition). kNone: there is no entry, so nobody may.
+// The least role that may call `method` of MigrationControl ("Pause"; kEnqueueDefinition, kPlanDefinition). kNone: there is no entry, so
+// nobody may.
 Role RoleFor(std::string_view method);
 
 // OK when the caller may call `method`. UNAUTHENTICATED: it showed no credentials and those who do not may not. PERMISSION_DENIED: its

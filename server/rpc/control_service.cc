@@ -11,6 +11,7 @@
 #include "server/rpc/definition_requests.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/list_query.h"
+#include "server/rpc/plan_response.h"
 #include "server/rpc/proto_convert.h"
 #include "server/rpc/request_checks.h"
 
@@ -324,6 +325,28 @@ MigrationControlService::Reactor* MigrationControlService::Validate(Context* con
   });
 }
 
+MigrationControlService::Reactor* MigrationControlService::Plan(Context* context, const v1::PlanRequest* request,
+                                                                v1::PlanResponse* response) {
+  const bool brings_definition = request->has_file() || request->has_inline_();
+  auto call = Admit(*context, brings_definition ? kPlanDefinition : "Plan", brings_definition ? "" : request->migration());
+  const absl::Status text = call.ok() ? CheckText(*request) : call.status();
+  if (!text.ok()) return Answer(context, text, "");
+  call->subject = SubjectOf(*request);
+  // It changes nothing, but takes locks: worth a line in the log.
+  call->changes = true;
+  return Defer(parts_.executor, context, *call, [this, context, call = *call, request, response]() -> absl::Status {
+    MD_ASSIGN_OR_RETURN(Controller::RehearsalArguments arguments, RehearsalArgumentsOf(*request));
+    if (arguments.name.has_value()) MD_RETURN_IF_ERROR(CheckTarget(call.principal, arguments.definition.target()));
+    if (!arguments.name.has_value()) arguments.migration = call.migration;
+    arguments.visible = call.principal.targets;
+    const auto report = parts_.controller.Rehearse(arguments, PatienceOf(*context));
+    if (report.status().code() == absl::StatusCode::kPermissionDenied) return WithReason(report.status(), kReasonInlineNotAllowed);
+    if (!report.ok()) return report.status();
+    *response = ToProto(*report);
+    return absl::OkStatus();
+  });
+}
+
 // ---- changes
 // ------------------------------------------------------------------------------------------------------------------
 
@@ -416,6 +439,14 @@ MigrationControlService::Reactor* MigrationControlService::SetPace(Context* cont
                 [this, request](const std::string& migration, const MutationContext& mutation) -> absl::StatusOr<StoredMigration> {
                   MD_ASSIGN_OR_RETURN(const PaceRequest pace, PaceFrom(*request));
                   return parts_.controller.SetPace(migration, pace, mutation);
+                });
+}
+
+MigrationControlService::Reactor* MigrationControlService::Verify(Context* context, const v1::VerifyRequest* request,
+                                                                  v1::VerifyResponse* response) {
+  return Change(parts_.executor, "Verify", context, request, response,
+                [this](const std::string& migration, const MutationContext& mutation) {
+                  return parts_.controller.Verify(migration, mutation);
                 });
 }
 

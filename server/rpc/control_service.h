@@ -58,6 +58,8 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
                       migrationcontrol::v1::ListEventsResponse* response) override;
   Reactor* Validate(Context* context, const migrationcontrol::v1::ValidateRequest* request,
                     migrationcontrol::v1::ValidateResponse* response) override;
+  Reactor* Plan(Context* context, const migrationcontrol::v1::PlanRequest* request,
+                migrationcontrol::v1::PlanResponse* response) override;
 
   Reactor* Enqueue(Context* context, const migrationcontrol::v1::EnqueueRequest* request,
                    migrationcontrol::v1::EnqueueResponse* response) override;
@@ -73,6 +75,8 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
                    migrationcontrol::v1::SetPaceResponse* response) override;
   Reactor* SetBatchSize(Context* context, const migrationcontrol::v1::SetBatchSizeRequest* request,
                         migrationcontrol::v1::SetBatchSizeResponse* response) override;
+  Reactor* Verify(Context* context, const migrationcontrol::v1::VerifyRequest* request,
+                  migrationcontrol::v1::VerifyResponse* response) override;
   Reactor* Accept(Context* context, const migrationcontrol::v1::AcceptRequest* request,
                   migrationcontrol::v1::AcceptResponse* response) override;
   Reactor* Cancel(Context* context, const migrationcontrol::v1::CancelRequest* request,

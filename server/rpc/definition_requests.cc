@@ -35,6 +35,28 @@ absl::Status ProblemsError(const SentDefinition& sent) {
   return FieldErrors(kReasonDefinitionInvalid, violations);
 }
 
+// Of `migration`, `file` and `inline`.
+template <typename Request>
+absl::Status CheckExactlyOne(const Request& request) {
+  const int given = (request.migration().empty() ? 0 : 1) + (request.has_file() ? 1 : 0) + (request.has_inline_() ? 1 : 0);
+  if (given == 1) return absl::OkStatus();
+  return FieldError("migration", absl::StrCat("expected exactly one of migration, file and inline; got ", given, "."));
+}
+
+template <typename Request>
+absl::StatusOr<SentDefinition> ReadValid(const Request& request) {
+  MD_ASSIGN_OR_RETURN(SentDefinition sent, ReadDefinition(request.has_file() ? &request.file() : nullptr,
+                                                          request.has_inline_() ? &request.inline_() : nullptr));
+  if (!sent.problems.empty()) return ProblemsError(sent);
+  return sent;
+}
+
+template <typename Request>
+std::string Subject(const Request& request) {
+  if (request.has_file()) return request.file().file_name();
+  return request.has_inline_() ? request.inline_().name() : request.migration();
+}
+
 }  // namespace
 
 absl::StatusOr<SentDefinition> ReadDefinition(const v1::DefinitionFile* file, const v1::InlineDefinition* message) {
@@ -55,11 +77,7 @@ absl::StatusOr<SentDefinition> ReadDefinition(const v1::DefinitionFile* file, co
 }
 
 absl::StatusOr<Controller::EnqueueArguments> EnqueueArgumentsOf(const v1::EnqueueRequest& request) {
-  const int given =
-      (request.migration().empty() ? 0 : 1) + (request.has_file() ? 1 : 0) + (request.has_inline_() ? 1 : 0);
-  if (given != 1)
-    return FieldError("migration",
-                      absl::StrCat("expected exactly one of migration, file and inline; got ", given, "."));
+  MD_RETURN_IF_ERROR(CheckExactlyOne(request));
   Controller::EnqueueArguments arguments;
   arguments.parameters = {request.parameters().begin(), request.parameters().end()};
   arguments.start = request.start();
@@ -68,19 +86,28 @@ absl::StatusOr<Controller::EnqueueArguments> EnqueueArgumentsOf(const v1::Enqueu
   arguments.pause_after_rows = request.pause_after_rows();
   arguments.migration = request.migration();
   if (!request.migration().empty()) return arguments;
-  MD_ASSIGN_OR_RETURN(const SentDefinition sent, ReadDefinition(request.has_file() ? &request.file() : nullptr,
-                                                                request.has_inline_() ? &request.inline_() : nullptr));
-  if (!sent.problems.empty()) return ProblemsError(sent);
+  MD_ASSIGN_OR_RETURN(const SentDefinition sent, ReadValid(request));
   arguments.name = sent.name;
   arguments.definition = sent.definition;
   arguments.start_given = sent.start_given;
   return arguments;
 }
 
-std::string SubjectOf(const v1::EnqueueRequest& request) {
-  if (request.has_file()) return request.file().file_name();
-  return request.has_inline_() ? request.inline_().name() : request.migration();
+absl::StatusOr<Controller::RehearsalArguments> RehearsalArgumentsOf(const v1::PlanRequest& request) {
+  MD_RETURN_IF_ERROR(CheckExactlyOne(request));
+  Controller::RehearsalArguments arguments;
+  arguments.parameters = {request.parameters().begin(), request.parameters().end()};
+  arguments.migration = request.migration();
+  if (!request.migration().empty()) return arguments;
+  MD_ASSIGN_OR_RETURN(const SentDefinition sent, ReadValid(request));
+  arguments.name = sent.name;
+  arguments.definition = sent.definition;
+  return arguments;
 }
+
+std::string SubjectOf(const v1::EnqueueRequest& request) { return Subject(request); }
+
+std::string SubjectOf(const v1::PlanRequest& request) { return Subject(request); }
 
 v1::Problem ToProto(const DefinitionProblem& problem, const std::string& file_name) {
   v1::Problem out;

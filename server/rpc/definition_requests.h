@@ -26,8 +26,11 @@ absl::StatusOr<SentDefinition> ReadDefinition(const migrationcontrol::v1::Defini
 // INVALID_ARGUMENT: not exactly one of migration, file and inline; or DEFINITION_INVALID with every problem.
 absl::StatusOr<Controller::EnqueueArguments> EnqueueArgumentsOf(const migrationcontrol::v1::EnqueueRequest& request);
 
+absl::StatusOr<Controller::RehearsalArguments> RehearsalArgumentsOf(const migrationcontrol::v1::PlanRequest& request);
+
 // What the request is about, for error details.
 std::string SubjectOf(const migrationcontrol::v1::EnqueueRequest& request);
+std::string SubjectOf(const migrationcontrol::v1::PlanRequest& request);
 
 migrationcontrol::v1::Problem ToProto(const DefinitionProblem& problem, const std::string& file_name);
 

@@ -53,10 +53,10 @@ void FillIntent(const Intent& intent, v1::Intent& out) {
   SetTime(TimeOr(intent.until), out, &v1::Intent::mutable_until);
 }
 
-// A hold says why a PENDING or RUNNING migration is not working, or why a cleanup that was asked for is not done; otherwise the state
-// itself says it.
+// A hold says why a PENDING or RUNNING migration is not working, or why a cleanup or verification that was asked for is not done;
+// otherwise the state itself says it.
 void FillHold(const Migration& m, v1::Hold& out) {
-  const bool applies = m.state == State::kPending || m.state == State::kRunning || (m.cleanup_requested && !m.cleaned_up);
+  const bool applies = m.state == State::kPending || m.state == State::kRunning || (m.cleanup_requested && !m.cleaned_up) || m.verifying();
   out.set_kind(applies ? ToProto(m.hold.kind) : v1::HOLD_KIND_NONE);
   if (!applies || m.hold.kind == HoldKind::kNone) return;
   out.set_reason(m.hold.reason);
@@ -93,6 +93,7 @@ void FillProgress(const StoredMigration& stored, absl::Time now, v1::Progress& o
   const ProgressView view = ViewProgress(m, now);
   out.set_rows_done(m.progress.rows_done);
   out.set_rows_estimated(m.progress.rows_estimated);
+  out.set_estimate_method(m.progress.estimate_method);
   out.set_fraction(view.fraction);
   out.set_method(view.method);
   out.set_rows_per_second(m.progress.rows_per_second);
@@ -103,6 +104,15 @@ void FillProgress(const StoredMigration& stored, absl::Time now, v1::Progress& o
   const std::optional<absl::Time> deadline = DeadlineOf(stored);
   SetTime(TimeOr(deadline), out, &v1::Progress::mutable_deadline);
   out.set_outlook(ToProto(OutlookOf(m, view, deadline, now)));
+}
+
+void FillVerification(const Migration& m, v1::Verification& out) {
+  SetTime(m.verification->requested_at, out, &v1::Verification::mutable_requested_at);
+  out.set_actor(m.verification->actor);
+  SetTime(TimeOr(m.verification->finished_at), out, &v1::Verification::mutable_finished_at);
+  const bool over = m.verification->finished_at.has_value();
+  out.set_fraction(over ? 1 : m.progress.verify_fraction);
+  out.set_regressed_rows(over ? m.regressed_rows : m.progress.verify_regressed);
 }
 
 void FillSteps(const StoredMigration& stored, v1::Migration& out) {
@@ -283,6 +293,7 @@ v1::Migration ToProto(const StoredMigration& stored, const LiveWork& live, const
   out.set_unchanged_rows(m.progress.unchanged_rows);
   out.set_accepted_rows(m.accepted_rows);
   out.set_regressed_rows(m.regressed_rows);
+  if (m.verification.has_value()) FillVerification(m, *out.mutable_verification());
   SetTime(m.created_at, out, &v1::Migration::mutable_created_at);
   SetTime(TimeOr(m.started_at), out, &v1::Migration::mutable_started_at);
   SetTime(TimeOr(m.finished_at), out, &v1::Migration::mutable_finished_at);

@@ -101,6 +101,7 @@ RecentEvents::Fetch FetchFrom(Controller& controller) {
 
 RpcServer::RpcServer(RpcServerOptions options, Controller& controller, Board& board, Metrics& metrics, Clock& clock)
     : options_(std::move(options)),
+      controller_(controller),
       board_(board),
       metrics_(metrics),
       clock_(clock),
@@ -182,6 +183,7 @@ void RpcServer::Shutdown(absl::Duration deadline) {
   // Before the server waits for its calls: what is queued is answered instead of done.
   executor_.Close();
   urgent_.Close();
+  controller_.StopRehearsals();
   server_->Shutdown(
       gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(Milliseconds(deadline), GPR_TIMESPAN)));
   executor_.Stop();

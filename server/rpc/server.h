@@ -96,6 +96,7 @@ class RpcServer {
   void UpdateHealth() ABSL_LOCKS_EXCLUDED(health_mutex_);
 
   const RpcServerOptions options_;
+  Controller& controller_;
   Board& board_;
   Metrics& metrics_;
   Clock& clock_;

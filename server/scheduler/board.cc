@@ -19,7 +19,8 @@ bool SameForReaders(const BoardEntry& a, const BoardEntry& b) {
          x.progress.rows_done == y.progress.rows_done && x.progress.batches_done == y.progress.batches_done &&
          x.progress.sub_batches_done == y.progress.sub_batches_done && x.progress.phase == y.progress.phase &&
          x.progress.pass == y.progress.pass && x.progress.attempts == y.progress.attempts &&
-         x.progress.unchanged_rows == y.progress.unchanged_rows &&
+         x.progress.unchanged_rows == y.progress.unchanged_rows && x.progress.verify_fraction == y.progress.verify_fraction &&
+         x.progress.verify_regressed == y.progress.verify_regressed &&
          x.progress.rows_per_second == y.progress.rows_per_second && x.catalog_digest == y.catalog_digest &&
          x.catalog_missing == y.catalog_missing && a.live.backends.size() == b.live.backends.size() &&
          a.stored.lease.has_value() == b.stored.lease.has_value() &&

@@ -41,11 +41,16 @@ bool WantsCleanup(const StoredMigration& stored) {
   return (m.state == State::kCompleted || m.state == State::kCancelled) && m.cleanup_requested && !m.cleaned_up;
 }
 
-// An owner that could not clean up asked to be left alone for a while.
-bool CleanupIsDue(const StoredMigration& stored, absl::Time now) {
+// An owner that could not clean up, or verify, asked to be left alone for a while.
+bool BacksOff(const StoredMigration& stored, absl::Time now) {
   const Hold& hold = stored.migration.hold;
-  return WantsCleanup(stored) && !(hold.kind == HoldKind::kBackoff && hold.until.has_value() && *hold.until > now);
+  return hold.kind == HoldKind::kBackoff && hold.until.has_value() && *hold.until > now;
 }
+
+bool CleanupIsDue(const StoredMigration& stored, absl::Time now) { return WantsCleanup(stored) && !BacksOff(stored, now); }
+
+// Once it is cleaned up, when that was asked for, too.
+bool WantsVerification(const StoredMigration& stored) { return stored.migration.verifying() && !WantsCleanup(stored); }
 
 // One look at the snapshot, with indexes.
 class View {
@@ -78,6 +83,15 @@ class View {
     const bool found_by_owner = m.hold.kind == HoldKind::kSkipped || m.hold.kind == HoldKind::kPreflight;
     if (m.state == State::kPending && found_by_owner && m.hold.until.has_value() && *m.hold.until > snapshot_.now) return m.hold;
     return Hold{};
+  }
+
+  // Why a verification may not go on now, apart from limits.
+  Hold WhyNotVerify(const StoredMigration& stored) const {
+    if (const FreezeRecord* freeze = FreezeOf(stored.migration.target); freeze != nullptr) {
+      return MakeHold(HoldKind::kFrozen, absl::StrCat("frozen by ", freeze->actor, freeze->reason.empty() ? "" : ": ", freeze->reason),
+                      freeze->until);
+    }
+    return OutOfWindow(stored);
   }
 
   const FreezeRecord* FreezeOf(const std::string& target) const {
@@ -188,7 +202,7 @@ class Slots {
 class Decision {
  public:
   Decision(const PolicySnapshot& snapshot, const PolicyLimits& limits)
-      : snapshot_(snapshot), limits_(limits), view_(snapshot), claims_(static_cast<int>(snapshot.runs.size())) {}
+      : snapshot_(snapshot), limits_(limits), view_(snapshot), slots_(limits), claims_(static_cast<int>(snapshot.runs.size())) {}
 
   std::vector<Action> Make() {
     for (const auto& [id, run] : snapshot_.runs) known_.insert(id);
@@ -200,6 +214,7 @@ class Decision {
     // Deleted under our hands.
     for (const std::int64_t id : known_) Direct({id}, Directive::kAbandon, "the store does not know it any more");
     Work();
+    Verify();
     return std::move(actions_);
   }
 
@@ -277,8 +292,13 @@ class Decision {
       if (WantsCleanup(stored) && run->purpose == MigrationRun::Purpose::kCleanup && may_clean_up) {
         return Direct(stored.migration.id, Directive::kWork, "cleaning up");
       }
+      if (WantsVerification(stored) && run->purpose == MigrationRun::Purpose::kVerify && !snapshot_.stopping) {
+        verifying_.push_back(&stored);
+        return;
+      }
       return Direct(stored.migration.id, Directive::kRelease, "nothing is to be done");
     }
+    if (WantsVerification(stored)) verifying_.push_back(&stored);
     if (ClaimedElsewhere(stored)) return;
     if (WantsQuiesce(stored)) Claim(stored, MigrationRun::Purpose::kQuiesce, "stopping, and nobody owns it");
     // A Freeze stops everything, also the statements of a cleanup.
@@ -299,11 +319,32 @@ class Decision {
       };
       return rank(a) < rank(b);
     });
-    Slots slots(limits_);
     for (const StoredMigration* stored : wanting) {
       Hold hold = view_.WhyNot(*stored);
-      if (hold.kind == HoldKind::kNone) hold = slots.TryTake(*stored);
+      if (hold.kind == HoldKind::kNone) hold = slots_.TryTake(*stored);
       Place(*stored, std::move(hold));
+    }
+  }
+
+  // Verifications have what slots are left by those that work; those under way first. One that has to wait keeps its claim, and how far it
+  // is.
+  void Verify() {
+    const auto under_way = [](const StoredMigration* stored) { return stored->lease.has_value() && stored->lease->live; };
+    std::stable_partition(verifying_.begin(), verifying_.end(), under_way);
+    for (const StoredMigration* stored : verifying_) {
+      const MigrationId id = stored->migration.id;
+      Hold hold = view_.WhyNotVerify(*stored);
+      if (hold.kind == HoldKind::kNone) hold = slots_.TryTake(*stored);
+      if (RunOf(*stored) != nullptr) {
+        std::string reason = hold.kind == HoldKind::kNone ? "verifying" : hold.reason;
+        Direct(id, hold.kind == HoldKind::kNone ? Directive::kWork : Directive::kHold, std::move(reason), std::move(hold));
+      } else if (ClaimedElsewhere(*stored) || BacksOff(*stored, snapshot_.now)) {
+        continue;
+      } else if (hold.kind == HoldKind::kNone) {
+        Claim(*stored, MigrationRun::Purpose::kVerify, "a verification was asked for");
+      } else {
+        ShowHold(id, std::move(hold));
+      }
     }
   }
 
@@ -325,9 +366,13 @@ class Decision {
       if (actions_.size() != before) return;
       hold = MakeHold(HoldKind::kNoOwner, snapshot_.stopping ? "this process is stopping" : "waits for a process to claim it");
     }
+    ShowHold(m.id, std::move(hold));
+  }
+
+  void ShowHold(MigrationId id, Hold hold) {
     Action action;
     action.kind = ActionKind::kShowHold;
-    action.id = m.id;
+    action.id = id;
     action.reason = hold.reason;
     action.hold = std::move(hold);
     actions_.push_back(std::move(action));
@@ -336,6 +381,8 @@ class Decision {
   const PolicySnapshot& snapshot_;
   const PolicyLimits& limits_;
   const View view_;
+  Slots slots_;
+  std::vector<const StoredMigration*> verifying_;
   int claims_;
   std::set<std::int64_t> known_;  // runs of ours that no migration of the store was matched with yet
   std::vector<Action> actions_;
@@ -358,8 +405,8 @@ absl::Time NextChange(const PolicySnapshot& snapshot) {
     consider(m.intent.until);
     if (m.size_override.has_value()) consider(m.size_override->until);
     if (m.pace_override.has_value()) consider(m.pace_override->until);
-    if (WantsWork(stored) || WantsCleanup(stored)) consider(m.hold.until);
-    if (!WantsWork(stored)) continue;
+    if (WantsWork(stored) || WantsCleanup(stored) || m.verifying()) consider(m.hold.until);
+    if (!WantsWork(stored) && !m.verifying()) continue;
     std::vector<Window> windows;
     for (const std::string& text : WindowsOf(stored, snapshot.now)) {
       if (const auto window = ParseWindow(text); window.ok()) windows.push_back(*window);

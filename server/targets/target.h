@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "migrations/kinds/plan.h"
 #include "migrations/model/key.h"
+#include "server/targets/rehearsal.h"
 #include "store/control_store.h"
 
 namespace migrationd {
@@ -132,6 +133,21 @@ struct RowRetry {
   absl::Duration statement_timeout = absl::Seconds(5);
 };
 
+// The next rows of a range, to be looked over.
+struct RangeCountRequest {
+  const MigrationPlan* plan = nullptr;  // outlives the call
+  LaneRange range;                      // from its cursor
+  std::int64_t size = 1000;             // rows
+  absl::Duration lock_timeout = absl::Milliseconds(500);
+  absl::Duration statement_timeout = absl::Seconds(5);
+};
+
+struct RangeCount {
+  Key upper;                 // of what was looked over; the range's own when that was the rest of it
+  std::int64_t matching = 0;  // rows that match `where`, without those recorded as FAILED or UNCHANGED
+  absl::Duration took;
+};
+
 // One lane's connection. For one thread at a time; destroyed when the lane ends. Holds no transaction between calls.
 class LaneSession {
  public:
@@ -231,6 +247,19 @@ class Target {
   // How much of each range lies between its lower bound and its cursor, 0 to 1, by the statistics of the table; nullopt where they tell
   // nothing. `plan`: of the pass that the ranges are of (PlanOfPass). Cheap.
   virtual absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan& plan, const std::vector<LaneRange>& ranges) = 0;
+
+  // How many rows the work is for: counted, for as long as `patience`; else counted in a sample of the table, as long; else as the planner
+  // guesses. Without `where` the statistics of the table tell, if it was ever analysed. Method empty: not to be found out. Read only.
+  virtual absl::StatusOr<RowEstimate> EstimateRows(const MigrationPlan& plan, absl::Duration patience) = 0;
+
+  // Tries the plan out, and keeps nothing: also where there is no schema migration_control. Takes the locks of one sub-batch. What could
+  // not be found out is told in the answer; an error only when the target cannot be asked at all. What a transaction does not take back
+  // stays: sequences that were advanced, and what functions do elsewhere.
+  virtual absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest& request) = 0;
+
+  // Counts what is left to do in the next rows of a range. Read only, and not fenced: it disturbs nobody, whoever owns the migration.
+  // FAILED_PRECONDITION without `where`, by which rows can be told apart.
+  virtual absl::StatusOr<RangeCount> CountLeft(const RangeCountRequest& request) = 0;
 
   // Begins a pass: replaces the lane rows by these. Fenced. Returns the checkpoint with new lanes.
   virtual absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,

@@ -79,11 +79,15 @@ ProgressCounters DecodeCounters(const Json& row) {
   counters.pass = row.at("pass");
   counters.rows_done = row.at("rows_done");
   counters.rows_estimated = row.at("rows_estimated");
+  counters.estimate_method = row.at("estimate_method");
   counters.batches_done = row.at("batches_done");
   counters.sub_batches_done = row.at("sub_batches_done");
   counters.unchanged_rows = row.at("unchanged_rows");
   counters.failed_ranges = row.at("failed_ranges");
   counters.rows_per_second = row.at("rows_per_second");
+  counters.rows_per_second_long = row.at("rows_per_second_long");
+  counters.verify_fraction = row.at("verify_fraction");
+  counters.verify_regressed = row.at("verify_regressed");
   counters.fraction = row.at("fraction");
   counters.attempts = row.at("attempts");
   if (!row.at("error_at").is_null()) {
@@ -170,6 +174,11 @@ void DecodeGuarded(const Json& row, Migration& migration) {
   migration.cleaned_up = row.at("cleaned_up");
   migration.accepted_rows = row.at("accepted_rows");
   migration.regressed_rows = row.at("regressed_rows");
+  if (!row.at("verify_requested_at").is_null()) {
+    migration.verification = Verification{.requested_at = DecodeTime(row.at("verify_requested_at")),
+                                          .actor = row.at("verify_actor"),
+                                          .finished_at = DecodeOptionalTime(row.at("verified_at"))};
+  }
   migration.started_at = DecodeOptionalTime(row.at("started_at"));
   migration.finished_at = DecodeOptionalTime(row.at("finished_at"));
   migration.definition_digest = row.at("definition_digest");
@@ -226,6 +235,11 @@ Json EncodeMigration(const Migration& migration) {
     row["override_until"] = EncodeOptionalTime(migration.size_override->until);
   }
   if (migration.pace_override.has_value()) row["pace_override"] = EncodePace(*migration.pace_override);
+  if (migration.verification.has_value()) {
+    row["verify_requested_at"] = EncodeTime(migration.verification->requested_at);
+    row["verify_actor"] = migration.verification->actor;
+    row["verified_at"] = EncodeOptionalTime(migration.verification->finished_at);
+  }
   return row;
 }
 
@@ -242,11 +256,15 @@ Json EncodeProgress(const ProgressCounters& counters, const Hold& hold) {
   row["pass"] = counters.pass;
   row["rows_done"] = counters.rows_done;
   row["rows_estimated"] = counters.rows_estimated;
+  row["estimate_method"] = counters.estimate_method;
   row["batches_done"] = counters.batches_done;
   row["sub_batches_done"] = counters.sub_batches_done;
   row["unchanged_rows"] = counters.unchanged_rows;
   row["failed_ranges"] = counters.failed_ranges;
   row["rows_per_second"] = Finite(counters.rows_per_second);
+  row["rows_per_second_long"] = Finite(counters.rows_per_second_long);
+  row["verify_fraction"] = Finite(counters.verify_fraction);
+  row["verify_regressed"] = counters.verify_regressed;
   row["fraction"] = Finite(counters.fraction);
   row["attempts"] = counters.attempts;
   if (counters.last_error.has_value()) {

@@ -471,6 +471,67 @@ TEST_F(CliTest, OutputThatCannotBeWrittenIsAnError) {
   EXPECT_THAT(result.err, IsOneErrorLine(HasSubstr("cannot be written")));
 }
 
+TEST_F(CliTest, PlanOfAFileShowsWhatStandsInTheWayAndExitsOne) {
+  v1::PlanResponse plan;
+  plan.set_migration("main/good");
+  v1::Finding* finding = plan.add_findings();
+  finding->set_severity(v1::Finding::SEVERITY_ERROR);
+  finding->set_code("SAMPLE_FAILED");
+  finding->set_message("22012, division by zero");
+  service().SetPlan(plan);
+  const std::string file = WriteFile("20261120093000_good.yaml", kGoodDefinition);
+  const ProgramResult result = Run({"plan", file, "-P", "tenant=7"});
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_THAT(result.out, HasSubstr("ERROR    SAMPLE_FAILED: 22012, division by zero\n"));
+  EXPECT_THAT(result.err, IsOneErrorLine(HasSubstr("main/good will not run like this")));
+  EXPECT_THAT(service().calls(), ElementsAre(AllOf(HasSubstr("Plan"), HasSubstr("20261120093000_good.yaml"), HasSubstr("tenant"))));
+}
+
+TEST_F(CliTest, PlanOfANameThatCanBeRunExitsZero) {
+  v1::PlanResponse plan;
+  plan.set_migration("main/known");
+  plan.set_feasible(true);
+  service().SetPlan(plan);
+  const ProgramResult result = Run({"plan", "known", "-t", "main"});
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_THAT(result.out, StartsWith("main/known: can be run\n"));
+  EXPECT_THAT(service().calls(), ElementsAre(HasSubstr("main/known")));
+  const auto json = nlohmann::json::parse(Run({"plan", "known", "-o", "json"}).out, nullptr, false);
+  EXPECT_TRUE(json["feasible"]);
+}
+
+TEST_F(CliTest, PlanWantsOneThing) {
+  EXPECT_EQ(Run({"plan"}).exit_status, 2);
+  EXPECT_EQ(Run({"plan", "known", "-f", "x.yaml"}).exit_status, 2);
+  EXPECT_EQ(Run({"plan", "20261120093000_good.yaml", "-t", "main"}).exit_status, 2);
+}
+
+TEST_F(CliTest, VerifyAsksAndWithWaitExitsOneWhenRowsRegressed) {
+  v1::Migration migration = MakeMigration("done", v1::STATE_COMPLETED);
+  migration.set_revision(7);
+  migration.mutable_verification()->mutable_requested_at()->set_seconds(100);
+  service().SetMigration(migration);
+  EXPECT_EQ(Run({"verify", "done", "--reason", "after the import"}).exit_status, 0);
+  EXPECT_THAT(service().calls(), Contains(AllOf(HasSubstr("Verify"), HasSubstr("after the import"))));
+  // Still under way.
+  EXPECT_EQ(Run({"verify", "done", "--wait", "--timeout", "300ms"}).exit_status, 5);
+  migration.mutable_verification()->mutable_finished_at()->set_seconds(200);
+  service().SetMigration(migration);
+  ProgramResult result = Run({"verify", "done", "--wait"});
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_THAT(result.out, StartsWith("verified, no row matches `where`: main/done COMPLETED"));
+  migration.mutable_verification()->set_regressed_rows(3);
+  service().SetMigration(migration);
+  result = Run({"verify", "done", "--wait"});
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_THAT(result.err, IsOneErrorLine(HasSubstr("3 rows match `where` again. To migrate them: migrationctl retry main/done")));
+  migration.clear_verification();
+  service().SetMigration(migration);
+  result = Run({"verify", "done", "--wait"});
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_THAT(result.err, IsOneErrorLine(HasSubstr("without a result")));
+}
+
 TEST_F(CliTest, ValidateFindsAGoodFileGoodWithoutAServer) {
   server_.Stop();
   const std::string file = WriteFile("20261120093000_good.yaml", kGoodDefinition);

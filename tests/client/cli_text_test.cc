@@ -4,6 +4,7 @@
 #include "client/cli/exit_status.h"
 #include "client/cli/migration_text.h"
 #include "client/cli/output.h"
+#include "client/cli/plan_text.h"
 #include "client/cli/progress_bar.h"
 #include "client/cli/quantity.h"
 #include "client/cli/table.h"
@@ -223,6 +224,58 @@ TEST(Output, YamlIsTheSameDataAgain) {
   EXPECT_EQ(node["lanes"][0]["cursor"][0].as<std::string>(), "17");
   EXPECT_TRUE(node["backends"][0].IsMap());
   EXPECT_EQ(ToYaml(v1::ListResponse()), "{}\n");
+}
+
+TEST(PlanText, SaysWhatWasFoundInLinesForAPerson) {
+  v1::PlanResponse plan;
+  plan.set_migration("main/backfill");
+  plan.set_feasible(true);
+  plan.set_table("public.orders");
+  plan.add_key("id");
+  plan.mutable_rows()->set_in_table(1000000);
+  plan.mutable_rows()->set_to_do(500000);
+  plan.mutable_rows()->set_method("SAMPLE");
+  plan.set_bound_index("orders_pkey");
+  plan.mutable_sample()->set_rows(100);
+  plan.mutable_sample()->set_matched(60);
+  plan.mutable_sample()->set_affected(60);
+  plan.mutable_sample()->mutable_took()->set_nanos(2345678);
+  plan.mutable_sample()->set_wal_bytes(12345);
+  plan.mutable_estimated_duration()->set_seconds(90);
+  plan.set_estimate("all of it");
+  v1::Finding* finding = plan.add_findings();
+  finding->set_severity(v1::Finding::SEVERITY_WARNING);
+  finding->set_code("SEQUENTIAL_SCAN");
+  finding->set_message("reads \x1b[31m all");
+  v1::ExplainedStatement* statement = plan.add_statements();
+  statement->set_name("work");
+  statement->add_plan("Update on orders");
+  statement->add_plan("  ->  Index Scan");
+  EXPECT_EQ(DescribePlan(plan, Terminal()), R"(main/backfill: can be run
+
+Table       public.orders in the order of id
+Rows        500,000 to do, counted in a sample of the table; about 1,000,000 in the table
+Bounds      by index orders_pkey
+Sample      100 rows, 60 match `where`, 60 changed in 2.3ms, 12k bytes of write-ahead log; rolled back
+Duration    about 1m30s
+            all of it
+
+WARNING  SEQUENTIAL_SCAN: reads \x1b[31m all
+
+EXPLAIN of work
+  Update on orders
+    ->  Index Scan
+)");
+}
+
+TEST(PlanText, OfADefinitionThatIsRefusedIsWhatWasFound) {
+  v1::PlanResponse plan;
+  plan.set_migration("main/backfill");
+  v1::Finding* finding = plan.add_findings();
+  finding->set_severity(v1::Finding::SEVERITY_ERROR);
+  finding->set_code("DEFINITION_REFUSED");
+  finding->set_message("There is no table");
+  EXPECT_EQ(DescribePlan(plan, Terminal()), "main/backfill: will not run like this\n\nERROR    DEFINITION_REFUSED: There is no table\n");
 }
 
 TEST(MigrationText, AListRowSaysWhatTheHeaderPromises) {

@@ -154,6 +154,12 @@ grpc::Status FakeService::Enqueue(grpc::ServerContext*, const v1::EnqueueRequest
   return status;
 }
 
+grpc::Status FakeService::Plan(grpc::ServerContext*, const v1::PlanRequest* request, v1::PlanResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  *response = plan_;
+  return Record("Plan", *request);
+}
+
 grpc::Status FakeService::Validate(grpc::ServerContext*, const v1::ValidateRequest* request,
                                    v1::ValidateResponse* response) {
   absl::MutexLock lock(&mutex_);
@@ -180,6 +186,9 @@ grpc::Status FakeService::SetPace(grpc::ServerContext*, const v1::SetPaceRequest
 grpc::Status FakeService::SetBatchSize(grpc::ServerContext*, const v1::SetBatchSizeRequest* request,
                                        v1::SetBatchSizeResponse* response) {
   return Verb("SetBatchSize", *request, response);
+}
+grpc::Status FakeService::Verify(grpc::ServerContext*, const v1::VerifyRequest* request, v1::VerifyResponse* response) {
+  return Verb("Verify", *request, response);
 }
 grpc::Status FakeService::Accept(grpc::ServerContext*, const v1::AcceptRequest* request, v1::AcceptResponse* response) {
   return Verb("Accept", *request, response);

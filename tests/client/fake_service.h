@@ -43,6 +43,10 @@ class FakeService : public v1::MigrationControl::Service {
     absl::MutexLock lock(&mutex_);
     watch_ = std::move(handler);
   }
+  void SetPlan(v1::PlanResponse response) {
+    absl::MutexLock lock(&mutex_);
+    plan_ = std::move(response);
+  }
   void SetValidate(v1::ValidateResponse response) {
     absl::MutexLock lock(&mutex_);
     validate_ = std::move(response);
@@ -73,6 +77,7 @@ class FakeService : public v1::MigrationControl::Service {
   grpc::Status GetDefinition(grpc::ServerContext*, const v1::GetDefinitionRequest* request,
                              v1::GetDefinitionResponse* response) override;
   grpc::Status Enqueue(grpc::ServerContext*, const v1::EnqueueRequest* request, v1::EnqueueResponse* response) override;
+  grpc::Status Plan(grpc::ServerContext*, const v1::PlanRequest* request, v1::PlanResponse* response) override;
   grpc::Status Validate(grpc::ServerContext*, const v1::ValidateRequest* request,
                         v1::ValidateResponse* response) override;
   grpc::Status Pause(grpc::ServerContext*, const v1::PauseRequest* request, v1::PauseResponse* response) override;
@@ -82,6 +87,7 @@ class FakeService : public v1::MigrationControl::Service {
   grpc::Status SetPace(grpc::ServerContext*, const v1::SetPaceRequest* request, v1::SetPaceResponse* response) override;
   grpc::Status SetBatchSize(grpc::ServerContext*, const v1::SetBatchSizeRequest* request,
                             v1::SetBatchSizeResponse* response) override;
+  grpc::Status Verify(grpc::ServerContext*, const v1::VerifyRequest* request, v1::VerifyResponse* response) override;
   grpc::Status Accept(grpc::ServerContext*, const v1::AcceptRequest* request, v1::AcceptResponse* response) override;
   grpc::Status Cancel(grpc::ServerContext*, const v1::CancelRequest* request, v1::CancelResponse* response) override;
   grpc::Status Cleanup(grpc::ServerContext*, const v1::CleanupRequest* request, v1::CleanupResponse* response) override;
@@ -103,6 +109,7 @@ class FakeService : public v1::MigrationControl::Service {
   std::map<std::string, v1::Migration> migrations_ ABSL_GUARDED_BY(mutex_);
   v1::State state_after_verbs_ ABSL_GUARDED_BY(mutex_) = v1::STATE_UNSPECIFIED;
   WatchHandler watch_ ABSL_GUARDED_BY(mutex_);
+  v1::PlanResponse plan_ ABSL_GUARDED_BY(mutex_);
   v1::ValidateResponse validate_ ABSL_GUARDED_BY(mutex_);
   v1::ListResponse list_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mutex_);

@@ -354,6 +354,7 @@ TEST_P(ControlStoreTest, MutateWritesEveryFieldAndItsEvent) {
     after.cleanup_requested = true;
     after.cleaned_up = true;
     after.regressed_rows = 8;
+    after.verification = Verification{.requested_at = at, .actor = "eve", .finished_at = at + absl::Minutes(1)};
     after.started_at = at;
     after.finished_at = absl::InfiniteFuture();
     after.catalog_digest = "c";
@@ -400,6 +401,10 @@ TEST_P(ControlStoreTest, MutateWritesEveryFieldAndItsEvent) {
     EXPECT_TRUE(migration.cleaned_up);
     EXPECT_EQ(migration.accepted_rows, 1);
     EXPECT_EQ(migration.regressed_rows, 8);
+    ASSERT_TRUE(migration.verification.has_value());
+    EXPECT_EQ(migration.verification->requested_at, at);
+    EXPECT_EQ(migration.verification->actor, "eve");
+    EXPECT_EQ(migration.verification->finished_at, wanted.verification->finished_at);
     EXPECT_EQ(migration.started_at, wanted.started_at);
     EXPECT_EQ(migration.finished_at, wanted.finished_at);
     EXPECT_EQ(migration.catalog_digest, "c");
@@ -423,6 +428,22 @@ TEST_P(ControlStoreTest, MutateWritesEveryFieldAndItsEvent) {
   EXPECT_EQ(events[0].reason, "counted");
   EXPECT_GE(events[0].at, told_time);
   EXPECT_LT(events[0].at - told_time, absl::Minutes(1));
+}
+
+TEST_P(ControlStoreTest, AVerificationThatIsTakenBackIsGone) {
+  const MigrationId id = Registered();
+  const auto change = [&](std::optional<Verification> verification) {
+    return store().Mutate(id, By("Verify"), [&](const StoredMigration& current, absl::Time now) {
+      auto effect = AddOne(current, now);
+      effect->after.verification = verification;
+      return effect;
+    });
+  };
+  MD_ASSERT_OK(change(Verification{.requested_at = absl::FromUnixSeconds(1), .actor = "eve"}));
+  ASSERT_TRUE(Read(id).verification.has_value());
+  EXPECT_FALSE(Read(id).verification->finished_at.has_value());
+  MD_ASSERT_OK(change(std::nullopt));
+  EXPECT_FALSE(Read(id).verification.has_value());
 }
 
 TEST_P(ControlStoreTest, AMutationThatChangesNothingWritesNothing) {
@@ -753,6 +774,10 @@ TEST_P(ControlStoreTest, ProgressIsKeptWithoutRevisionOrEvent) {
   counters.pass = 2;
   counters.rows_done = 9'007'199'254'740'993;  // more than a double holds
   counters.rows_estimated = 5;
+  counters.estimate_method = kEstimatedBySample;
+  counters.rows_per_second_long = 0.5;
+  counters.verify_fraction = 0.75;
+  counters.verify_regressed = 13;
   counters.batches_done = 6;
   counters.sub_batches_done = 7;
   counters.unchanged_rows = 8;
@@ -782,6 +807,10 @@ TEST_P(ControlStoreTest, ProgressIsKeptWithoutRevisionOrEvent) {
   EXPECT_EQ(read.pass, 2);
   EXPECT_EQ(read.rows_done, counters.rows_done);
   EXPECT_EQ(read.rows_estimated, 5);
+  EXPECT_EQ(read.estimate_method, "SAMPLE");
+  EXPECT_EQ(read.rows_per_second_long, 0.5);
+  EXPECT_EQ(read.verify_fraction, 0.75);
+  EXPECT_EQ(read.verify_regressed, 13);
   EXPECT_EQ(read.batches_done, 6);
   EXPECT_EQ(read.sub_batches_done, 7);
   EXPECT_EQ(read.unchanged_rows, 8);

@@ -409,6 +409,35 @@ absl::StatusOr<std::vector<LaneRange>> InMemoryTarget::PlanLanes(const Migration
   return ranges;
 }
 
+absl::StatusOr<RowEstimate> InMemoryTarget::EstimateRows(const MigrationPlan& plan, absl::Duration) {
+  MD_RETURN_IF_ERROR(database_->Enter("EstimateRows", stop_));
+  absl::MutexLock lock(&database_->mutex_);
+  if (!plan.has_where) return RowEstimate{database_->rows_, kEstimatedByStatistics};
+  return RowEstimate{static_cast<std::int64_t>(database_->undone_.size()), kEstimatedByCount};
+}
+
+absl::StatusOr<RangeCount> InMemoryTarget::CountLeft(const RangeCountRequest& request) {
+  MD_RETURN_IF_ERROR(database_->Enter("CountLeft", stop_));
+  RangeCount counted;
+  {
+    absl::MutexLock lock(&database_->mutex_);
+    const int first = FirstKey(request.range, request.range.cursor);
+    const int last = std::min<int>(KeyOf(request.range.upper), first + static_cast<int>(request.size) - 1);
+    for (int key = first; key <= last; ++key) {
+      bool recorded = false;
+      for (const auto& [name, owner] : database_->owners_) {
+        recorded = recorded || owner.failed.count(key) != 0 || owner.unchanged.count(key) != 0;
+      }
+      if (!recorded && database_->undone_.count(key) != 0) ++counted.matching;
+    }
+    counted.upper = KeyOf(last);
+    // Longer than it should: the next step is not larger.
+    counted.took = absl::Milliseconds(200);
+  }
+  MD_RETURN_IF_ERROR(database_->Leave("CountLeft", stop_));
+  return counted;
+}
+
 absl::StatusOr<Checkpoint> InMemoryTarget::BeginPass(const FenceClaim& claim, std::int32_t pass,
                                                      const std::vector<LaneRange>& lanes) {
   MD_RETURN_IF_ERROR(database_->Enter("BeginPass", stop_));

@@ -132,6 +132,10 @@ class InMemoryTarget final : public Target {
   absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan&, const std::vector<LaneRange>& ranges) override {
     return std::vector<std::optional<double>>(ranges.size());
   }
+  // Counts the rows that are to be done.
+  absl::StatusOr<RowEstimate> EstimateRows(const MigrationPlan& plan, absl::Duration patience) override;
+  absl::StatusOr<RangeCount> CountLeft(const RangeCountRequest& request) override;
+  absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest&) override { return Rehearsal{}; }
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes) override;
   absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;

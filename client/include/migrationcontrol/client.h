@@ -103,6 +103,9 @@ class Client {
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request);
   absl::StatusOr<v1::GetDefinitionResponse> GetDefinition(const std::string& migration);
   absl::StatusOr<v1::ValidateResponse> Validate(const v1::ValidateRequest& request);
+  // A rehearsal, which takes up to a minute: give the client a timeout of that length, or its answer does not come. PERMISSION_DENIED: a
+  // definition that comes with the call, where the server does not allow that. RESOURCE_EXHAUSTED: others rehearse.
+  absl::StatusOr<v1::PlanResponse> Plan(const v1::PlanRequest& request);
 
   // Calls `on_update`, in the calling thread, for each answer until it returns false or `timeout` is over; reconnects
   // with the resume token. OK when on_update ended it. DEADLINE_EXCEEDED: the timeout is over. UNAVAILABLE: nothing was
@@ -120,6 +123,8 @@ class Client {
 
   // Interval, rate, lanes, windows or time limits; what the request does not set stays.
   absl::StatusOr<v1::Migration> SetPace(v1::SetPaceRequest request);
+  // Asks for a look over the table of a COMPLETED migration; `verification` of what Status shows tells how far it is and what it found.
+  absl::StatusOr<v1::Migration> Verify(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Accept(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cancel(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cleanup(const std::string& migration, const CallOptions& options = {});

@@ -13,7 +13,10 @@
 #include "server/targets/postgres/key_histogram.h"
 #include "server/targets/postgres/lane_planner.h"
 #include "server/targets/postgres/lane_session.h"
+#include "server/targets/postgres/rehearsal.h"
+#include "server/targets/postgres/row_estimate.h"
 #include "server/targets/postgres/schema_sql.h"
+#include "server/targets/postgres/sub_batch_sql.h"
 
 namespace migrationd {
 namespace {
@@ -316,6 +319,50 @@ absl::StatusOr<std::vector<std::optional<double>>> PostgresTarget::KeyFractions(
     return absl::OkStatus();
   }));
   return fractions;
+}
+
+absl::StatusOr<RowEstimate> PostgresTarget::EstimateRows(const MigrationPlan& plan, absl::Duration patience) {
+  RowEstimate estimate;
+  MD_RETURN_IF_ERROR(Look(LookSettings(plan.search_path), [&](Connection& connection) -> absl::Status {
+    MD_RETURN_IF_ERROR(connection.Query("SET TRANSACTION READ ONLY").status());
+    MD_ASSIGN_OR_RETURN(const std::vector<LaneRange> lanes, PlanLanesIn(connection, plan, 1));
+    MD_ASSIGN_OR_RETURN(estimate, EstimateRowsIn(connection, plan, lanes.empty() ? LaneRange{} : lanes.front(), patience));
+    return absl::OkStatus();
+  }));
+  return estimate;
+}
+
+absl::StatusOr<RangeCount> PostgresTarget::CountLeft(const RangeCountRequest& request) {
+  const MigrationPlan& plan = *request.plan;
+  if (!plan.has_where) return absl::FailedPreconditionError("Without `where` there is nothing to tell rows by.");
+  SessionSettings settings = LookSettings(plan.search_path);
+  settings.application_name = "migrationd verify";
+  settings.lock_timeout = request.lock_timeout;
+  settings.statement_timeout = request.statement_timeout;
+  const bool first = request.range.cursor.empty();
+  const Key& lower = first ? request.range.lower : request.range.cursor;
+  RangeCount counted;
+  const absl::Time begun = Clock::Real().Now();
+  MD_RETURN_IF_ERROR(Look(settings, [&](Connection& connection) -> absl::Status {
+    MD_RETURN_IF_ERROR(connection.Query("SET TRANSACTION READ ONLY").status());
+    Parameters parameters(lower.begin(), lower.end());
+    parameters.insert(parameters.end(), request.range.upper.begin(), request.range.upper.end());
+    parameters.push_back(absl::StrCat(request.size));
+    MD_ASSIGN_OR_RETURN(const QueryResult bound, connection.Query(first ? plan.next_bound_first : plan.next_bound, parameters));
+    for (std::size_t i = 0; bound.rows() == 1 && i < plan.key.size(); ++i) counted.upper.push_back(bound.text(0, static_cast<int>(i)));
+    if (bound.rows() == 0) counted.upper = request.range.upper;
+    MD_ASSIGN_OR_RETURN(const QueryResult left, connection.Query(first ? plan.count_verify_first : plan.count_verify,
+                                                                 WorkParameters(plan, lower, counted.upper)));
+    counted.matching = left.integer(0, 0);
+    return absl::OkStatus();
+  }));
+  counted.took = Clock::Real().Now() - begun;
+  return counted;
+}
+
+absl::StatusOr<Rehearsal> PostgresTarget::Rehearse(const RehearsalRequest& request) {
+  MD_ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, Connect());
+  return RehearseOn(*connection, request);
 }
 
 absl::StatusOr<Checkpoint> PostgresTarget::BeginPass(const FenceClaim& claim, std::int32_t pass,

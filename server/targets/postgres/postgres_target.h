@@ -52,6 +52,9 @@ class PostgresTarget : public Target {
   absl::Status RecordTable(const FenceClaim& claim, std::int64_t table_oid, const std::string& column_digest) override;
   absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan& plan, int lanes) override;
   absl::StatusOr<std::vector<std::optional<double>>> KeyFractions(const MigrationPlan& plan, const std::vector<LaneRange>& ranges) override;
+  absl::StatusOr<RowEstimate> EstimateRows(const MigrationPlan& plan, absl::Duration patience) override;
+  absl::StatusOr<RangeCount> CountLeft(const RangeCountRequest& request) override;
+  absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest& request) override;
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes) override;
   absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;

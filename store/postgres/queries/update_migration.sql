@@ -13,6 +13,7 @@ WITH changed AS (
     fence = n.fence, restart_from = n.restart_from, pause_after_rows = n.pause_after_rows,
     cleanup_requested = n.cleanup_requested, cleaned_up = n.cleaned_up,
     accepted_rows = n.accepted_rows, regressed_rows = n.regressed_rows,
+    verify_requested_at = n.verify_requested_at, verify_actor = n.verify_actor, verified_at = n.verified_at,
     started_at = n.started_at, finished_at = n.finished_at,
     definition_digest = n.definition_digest, catalog_digest = n.catalog_digest, catalog_file = n.catalog_file,
     catalog_missing = n.catalog_missing, labels = n.labels

@@ -51,6 +51,59 @@ TEST(Progress, ByPositionInTheKeyRangeWhenThatIsKnown) {
   EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 2.5, 1e-3);  // 250 more rows
 }
 
+TEST(Progress, ByRowsThatWereCountedRatherThanByPosition) {
+  Migration sparse = Running();  // the rows to do lie at the end of the table
+  sparse.progress.rows_done = 250;
+  sparse.progress.rows_estimated = 1000;
+  sparse.progress.fraction = 0.9;
+  sparse.progress.rows_per_second = 10;
+  for (const char* method : {"COUNT", "SAMPLE"}) {
+    sparse.progress.estimate_method = method;
+    const ProgressView view = ViewProgress(sparse, kNow);
+    EXPECT_EQ(view.method, "ROWS");
+    EXPECT_DOUBLE_EQ(view.fraction, 0.25);
+    EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 75, 1e-3);
+  }
+  // Of the whole table, not of `where`.
+  sparse.progress.estimate_method = "STATISTICS";
+  EXPECT_EQ(ViewProgress(sparse, kNow).method, "KEY_RANGE");
+  // More came in than had been counted: what was counted tells nothing any more.
+  sparse.progress.estimate_method = "COUNT";
+  sparse.progress.rows_done = 1000;
+  EXPECT_EQ(ViewProgress(sparse, kNow).method, "KEY_RANGE");
+  EXPECT_DOUBLE_EQ(ViewProgress(sparse, kNow).fraction, 0.9);
+}
+
+TEST(Progress, TheEtaCountsRestsAndShortHoldsIn) {
+  Migration bursts = Running();
+  bursts.progress.rows_done = 500'000;
+  bursts.progress.rows_per_second = 20'000;      // right now
+  bursts.progress.rows_per_second_long = 1'000;  // with the rests between batches
+  EXPECT_NEAR(absl::ToDoubleSeconds(*ViewProgress(bursts, kNow).eta - kNow), 500, 1e-3);
+  // A rest longer than the short rate's window is no stall.
+  bursts.progress.rows_per_second = 0;
+  EXPECT_EQ(ViewProgress(bursts, kNow).eta_state, EtaState::kReady);
+  bursts.progress.rows_per_second_long = 0;
+  EXPECT_EQ(ViewProgress(bursts, kNow).eta_state, EtaState::kStalled);
+}
+
+TEST(Progress, TheEtaCountsWindowsIn) {
+  Migration nightly = Running();
+  nightly.started_at = kNow - absl::Hours(48);
+  nightly.progress.rows_done = 500'000;
+  nightly.progress.rows_per_second_long = 100;
+  nightly.progress.hold_seconds = {{"OUT_OF_WINDOW", 36 * 3600.0}};
+  // 5,000 seconds of work, a quarter of the time.
+  EXPECT_NEAR(absl::ToDoubleSeconds(*ViewProgress(nightly, kNow).eta - kNow), 20'000, 1);
+  // By day nothing is done: what was done since the beginning tells.
+  nightly.progress.rows_per_second_long = 0;
+  nightly.progress.rows_per_second = 0;
+  nightly.hold.kind = HoldKind::kOutOfWindow;
+  const ProgressView view = ViewProgress(nightly, kNow);
+  EXPECT_EQ(view.eta_state, EtaState::kReady);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 48 * 3600.0, 1);
+}
+
 TEST(Progress, WhenNoRowNeedsWorkThePaceOfTheKeyRangeTells) {
   Migration idle = Running();
   idle.progress.rows_done = 0;
@@ -139,6 +192,17 @@ TEST(SummaryLine, OfARunningMigrationSaysHowFarHowFastAndWhenDone) {
   Migration verifying = Running();
   verifying.progress.phase = Phase::kVerify;
   EXPECT_THAT(Summary(verifying), HasSubstr("verifying"));
+}
+
+TEST(SummaryLine, OfACompletedOneSaysThatItIsBeingVerified) {
+  Migration completed = Running();
+  completed.state = State::kCompleted;
+  completed.finished_at = kNow;
+  completed.verification = Verification{.requested_at = kNow, .actor = "anna"};
+  completed.progress.verify_fraction = 0.4567;
+  EXPECT_EQ(Summary(completed), "COMPLETED, 421,337 rows in 20s, being verified (45.6 %)");
+  completed.verification->finished_at = kNow;
+  EXPECT_EQ(Summary(completed), "COMPLETED, 421,337 rows in 20s");
 }
 
 TEST(SummaryLine, NeverRoundsUpToDone) {

@@ -584,5 +584,52 @@ TEST(NewTarget, ForgetsEverythingThatWasDoneOnTheOldOne) {
   }
 }
 
+TEST(Verbs, VerifyIsAskedForOnceAndEndsWithWhatItFound) {
+  const Migration completed = In(State::kCompleted);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect asked, RequestVerification(completed, kAnna, kNow, /*has_where=*/true));
+  EXPECT_TRUE(asked.changed);
+  EXPECT_EQ(asked.after.state, State::kCompleted);
+  EXPECT_TRUE(asked.after.verifying());
+  EXPECT_EQ(asked.after.verification->actor, kAnna.actor);
+  EXPECT_EQ(asked.event_to, "verification requested");
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect again, RequestVerification(asked.after, kAnna, kNow + absl::Hours(1), true));
+  EXPECT_FALSE(again.changed);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect ended, EndVerification(asked.after, kAnna, kNow + absl::Hours(2), 7));
+  EXPECT_EQ(ended.event_kind, "VERIFIED");
+  EXPECT_EQ(ended.event_from, "0 rows regressed");
+  EXPECT_EQ(ended.event_to, "7 rows regressed");
+  EXPECT_EQ(ended.after.regressed_rows, 7);
+  EXPECT_EQ(ended.after.verification->finished_at, kNow + absl::Hours(2));
+  EXPECT_FALSE(ended.after.verifying());
+  EXPECT_THAT(EndVerification(ended.after, kAnna, kNow, 7), StatusIs(absl::StatusCode::kAborted, HasSubstr("not asked for")));
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect later, RequestVerification(ended.after, kAnna, kNow + absl::Hours(3), true));
+  EXPECT_TRUE(later.after.verifying());
+  EXPECT_EQ(later.after.regressed_rows, 7) << "until the next one says otherwise";
+}
+
+TEST(Verbs, AVerificationWithoutAResultLeavesNothingBehind) {
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect asked, RequestVerification(In(State::kCompleted), kAnna, kNow, true));
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect ended, EndVerification(asked.after, {"owner", "no such table"}, kNow, std::nullopt));
+  EXPECT_FALSE(ended.after.verification.has_value());
+  EXPECT_EQ(ended.event_kind, "VERIFIED");
+  EXPECT_EQ(ended.event_to, "no result");
+  EXPECT_EQ(ended.event_reason, "no such table");
+}
+
+TEST(Verbs, VerifyIsForCompletedOnesWithWhere) {
+  EXPECT_THAT(RequestVerification(In(State::kCompleted), kAnna, kNow, false),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("`where`")));
+  EXPECT_THAT(RequestVerification(In(State::kRunning), kAnna, kNow, true), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                                                    HasSubstr("RUNNING")));
+}
+
+TEST(Verbs, RetryEndsAVerification) {
+  Migration regressed = In(State::kCompleted);
+  regressed.regressed_rows = 3;
+  regressed.verification = Verification{.requested_at = kNow, .actor = "anna"};
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, RetryMigration(regressed, kAnna, kNow, {}));
+  EXPECT_FALSE(effect.after.verification.has_value());
+}
+
 }  // namespace
 }  // namespace migrationd

@@ -14,7 +14,7 @@
 namespace migrationd {
 
 // Thread-safe. The hooks are set before the calls that use them.
-class FakeTarget final : public Target {
+class FakeTarget final : public Target, public std::enable_shared_from_this<FakeTarget> {
  public:
   explicit FakeTarget(std::string name) : name_(std::move(name)) {}
 
@@ -31,6 +31,8 @@ class FakeTarget final : public Target {
     return Facts(table);
   };
   std::function<absl::Status(const std::string& sql)> on_check = [](const std::string&) { return absl::OkStatus(); };
+  std::function<absl::StatusOr<bool>(const std::string& sql)> on_ask = [](const std::string&) { return false; };
+  std::function<absl::StatusOr<Rehearsal>(const RehearsalRequest&)> on_rehearse = [](const RehearsalRequest&) { return Rehearsal{}; };
 
   static ColumnFacts Column(const std::string& name, const std::string& type, bool not_null) {
     ColumnFacts column;
@@ -64,7 +66,7 @@ class FakeTarget final : public Target {
   static absl::Time QuiescedAt() { return absl::FromUnixSeconds(1'800'000'100); }
 
   const std::string& name() const override { return name_; }
-  std::shared_ptr<Target> WithStop(std::stop_token) override { return nullptr; }
+  std::shared_ptr<Target> WithStop(std::stop_token) override { return shared_from_this(); }
   absl::StatusOr<TargetIdentity> Open(bool may_create_identity) override {
     Remember(may_create_identity ? "Open(create)" : "Open");
     const absl::Status status = on_open();
@@ -118,8 +120,18 @@ class FakeTarget final : public Target {
     return on_forget(migration);
   }
 
+  absl::StatusOr<bool> AskBoolean(const std::string& sql, const std::string&) override {
+    Remember("AskBoolean");
+    return on_ask(sql);
+  }
+  absl::StatusOr<RowEstimate> EstimateRows(const MigrationPlan&, absl::Duration) override { return RowEstimate{}; }
+  absl::StatusOr<RangeCount> CountLeft(const RangeCountRequest&) override { return Unexpected("CountLeft"); }
+  absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest& request) override {
+    Remember("Rehearse");
+    return on_rehearse(request);
+  }
+
   // Not for what stands above.
-  absl::StatusOr<bool> AskBoolean(const std::string&, const std::string&) override { return Unexpected("AskBoolean"); }
   absl::StatusOr<Checkpoint> Reset(const FenceClaim& claim, Forgetting) override {
     Checkpoint checkpoint;
     checkpoint.claim = claim;

@@ -52,6 +52,8 @@ TEST(AccessTable, EachRoleMayDoWhatTheSmallerOnesMayAndNoMore) {
   }
   EXPECT_FALSE(CheckAccess(Having(Role::kOperator), kEnqueueDefinition).ok());
   EXPECT_TRUE(CheckAccess(Having(Role::kAdmin), kEnqueueDefinition).ok());
+  EXPECT_FALSE(CheckAccess(Having(Role::kOperator), kPlanDefinition).ok()) << "it runs the statement, though it takes it back";
+  EXPECT_TRUE(CheckAccess(Having(Role::kAdmin), kPlanDefinition).ok());
 }
 
 TEST(AccessTable, TellsWhoIsUnknownFromWhoMayNot) {

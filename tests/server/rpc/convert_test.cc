@@ -44,6 +44,8 @@ labels: {team: ci}
       SizeOverride{.batch_size = 700, .sub_batch_size = 70, .author = "bob", .until = kNow + absl::Minutes(5)};
   m.accepted_rows = 3;
   m.regressed_rows = 4;
+  m.verification = Verification{.requested_at = kNow - absl::Minutes(3), .actor = "eve", .finished_at = kNow - absl::Minutes(2)};
+  m.progress.estimate_method = kEstimatedByCount;
   m.started_at = kNow - absl::Minutes(30);
   m.finished_at = kNow;
   m.definition_digest = "abc";

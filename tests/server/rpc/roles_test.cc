@@ -138,6 +138,12 @@ TEST_F(RolesTest, ADefinitionInTheRequestNeedsAnAdmin) {
   EXPECT_TRUE(IsRefusedForItsRole(Ask("Enqueue", request, "look")));
   EXPECT_TRUE(IsRefusedForItsRole(Ask("Enqueue", request, "work")));
   EXPECT_THAT(Ask("Enqueue", request, "rule"), IsGrpcOk());
+  v1::PlanRequest plan;
+  *plan.mutable_file() = request.file();
+  EXPECT_EQ(Ask("Plan", plan, "").error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_TRUE(IsRefusedForItsRole(Ask("Plan", plan, "look")));
+  EXPECT_TRUE(IsRefusedForItsRole(Ask("Plan", plan, "work")));
+  EXPECT_THAT(Ask("Plan", plan, "rule"), IsGrpcOk());
 }
 
 TEST_F(RolesTest, AMigrationOfAForeignTargetIsAsUnknownAsOneThatDoesNotExist) {
@@ -211,11 +217,16 @@ TEST_F(RolesTest, FreezeAndDefinitionsForOtherTargetsAreRefusedWithoutNamingThem
     enqueue.mutable_file()->set_content(DefinitionYaml(*target == '\0' ? "" : absl::StrCat("target: ", target, "\n")));
     const grpc::Status enqueued = As(token, &Stub::Enqueue, enqueue).first;
     EXPECT_FALSE(enqueued.ok()) << target;
+    v1::PlanRequest plan;
+    *plan.mutable_file() = enqueue.file();
+    const auto planned = As(token, &Stub::Plan, plan);
+    EXPECT_FALSE(planned.first.ok()) << target;
     v1::ValidateRequest validate;
     *validate.mutable_file() = enqueue.file();
     validate.set_against_target(true);
     const auto validated = As(token, &Stub::Validate, validate);
     for (const std::string& message : {frozen.error_message(), unfrozen.error_message(), enqueued.error_message(),
+                                       planned.first.error_message(),
                                        validated.first.error_message(), validated.second.ShortDebugString()}) {
       if (std::string(target) != "billing") EXPECT_THAT(message, Not(HasSubstr("billing"))) << target;
     }

@@ -409,6 +409,34 @@ TEST(RpcAccessTest, AViewerMayLookAndAnOperatorMayNotDelete) {
   EXPECT_EQ(Call(world, &Stub::List, v1::ListRequest()).first.error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
 
+TEST(RpcVerbsTest, VerifyIsAskedForOnceAndShown) {
+  RpcWorld world;
+  world.Add("one");
+  EXPECT_THAT(Call(world, &Stub::Verify, Naming<v1::VerifyRequest>("one")).first,
+              GrpcStatusIs(grpc::StatusCode::FAILED_PRECONDITION, "MIGRATION_STATE_INVALID", HasSubstr("PENDING")));
+  const StoredMigration completed = world.MakeCompleted("one");
+  auto request = Naming<v1::VerifyRequest>("one");
+  request.set_validate_only(true);
+  ASSERT_THAT(Call(world, &Stub::Verify, request).first, IsGrpcOk());
+  EXPECT_FALSE(world.Stored("one").migration.verification.has_value());
+  request.set_validate_only(false);
+  request.set_expected_revision(completed.migration.revision + 1);
+  EXPECT_EQ(Call(world, &Stub::Verify, request).first.error_code(), grpc::StatusCode::ABORTED);
+  request.set_expected_revision(completed.migration.revision);
+  request.set_request_id("verify-1");
+  const auto [status, asked] = Call(world, &Stub::Verify, request);
+  ASSERT_THAT(status, IsGrpcOk());
+  EXPECT_EQ(asked.migration().state(), v1::STATE_COMPLETED);
+  EXPECT_TRUE(asked.migration().verification().has_requested_at());
+  EXPECT_FALSE(asked.migration().verification().has_finished_at());
+  EXPECT_THAT(asked.migration().verification().actor(), HasSubstr("anonymous"));
+  // Again, by the same request and by another one.
+  const auto again = Call(world, &Stub::Verify, request);
+  ASSERT_THAT(again.first, IsGrpcOk());
+  EXPECT_EQ(again.second.migration().revision(), asked.migration().revision());
+  EXPECT_EQ(Call(world, &Stub::Verify, Naming<v1::VerifyRequest>("one")).second.migration().revision(), asked.migration().revision());
+}
+
 TEST(ActorTest, ShowsTheAddressWithoutPortAndOnlyPlainClaims) {
   EXPECT_EQ(ActorName("ipv4:10.0.0.1:4711", "", ""), "anonymous@ipv4:10.0.0.1");
   EXPECT_EQ(ActorName("ipv6:%5B::1%5D:4711", "", "bob"), "bob (claimed)@ipv6:%5B::1%5D");

@@ -366,5 +366,90 @@ TEST_F(PolicyTest, ClaimsNoMoreThanThisProcessMayHold) {
   EXPECT_EQ(About("b").hold.kind, HoldKind::kNoOwner);
 }
 
+// A verification that was asked for.
+void Ask(StoredMigration& stored) {
+  stored.migration.verification = Verification{.requested_at = kNow, .actor = "anna"};
+}
+
+TEST_F(PolicyTest, ClaimsAVerificationThatWasAskedFor) {
+  Ask(Add("a", State::kCompleted));
+  const Action action = About("a");
+  EXPECT_EQ(action.kind, ActionKind::kClaim);
+  EXPECT_EQ(action.purpose, MigrationRun::Purpose::kVerify);
+  migrations_[0].migration.verification->finished_at = kNow;
+  EXPECT_THAT(Decided(), IsEmpty());
+}
+
+TEST_F(PolicyTest, CleansUpBeforeItVerifies) {
+  StoredMigration& a = Add("a", State::kCompleted);
+  Ask(a);
+  a.migration.cleanup_requested = true;
+  EXPECT_EQ(About("a").purpose, MigrationRun::Purpose::kCleanup);
+}
+
+TEST_F(PolicyTest, AVerificationGivesWayToWhatWorksAndKeepsItsClaim) {
+  limits_.per_target = 1;
+  // In the vector from the beginning, so that references stay.
+  migrations_.reserve(4);
+  StoredMigration& a = Add("a", State::kCompleted);
+  Ask(a);
+  Own(a);
+  runs_[a.migration.id.value].purpose = MigrationRun::Purpose::kVerify;
+  EXPECT_EQ(About("a").directive, Directive::kWork);
+  Add("b");
+  EXPECT_EQ(About("b").kind, ActionKind::kClaim);
+  const Action held = About("a");
+  EXPECT_EQ(held.directive, Directive::kHold);
+  EXPECT_EQ(held.hold.kind, HoldKind::kWaitingTurn);
+  // One that has not begun says why it waits.
+  Ask(Add("c", State::kCompleted));
+  EXPECT_EQ(About("c").kind, ActionKind::kShowHold);
+}
+
+TEST_F(PolicyTest, AVerificationWaitsForTheTableOfAnother) {
+  migrations_.reserve(4);
+  StoredMigration& a = Add("a", State::kRunning);
+  StoredMigration& b = Add("b", State::kCompleted);
+  Ask(b);
+  Edit(b).mutable_sql_batch()->set_table("t1");
+  EXPECT_EQ(About("b").kind, ActionKind::kShowHold);
+  EXPECT_THAT(About("b").hold.reason, HasSubstr("works on the same table"));
+  a.migration.state = State::kPaused;
+  EXPECT_EQ(About("b").kind, ActionKind::kClaim);
+}
+
+TEST_F(PolicyTest, AFrozenOrClosedTargetIsNotVerified) {
+  StoredMigration& a = Add("a", State::kCompleted);
+  Ask(a);
+  freezes_ = {{.target = "main", .actor = "dba", .reason = "incident", .since = kNow, .until = std::nullopt}};
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kFrozen);
+  freezes_.clear();
+  Edit(a).mutable_pace()->add_windows("Mon-Fri 22:00-06:00 UTC");
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kOutOfWindow);
+  EXPECT_LT(NextChange(Snapshot()), absl::InfiniteFuture());
+}
+
+TEST_F(PolicyTest, AVerificationThatFailedIsLeftAloneForAWhile) {
+  StoredMigration& a = Add("a", State::kCompleted);
+  Ask(a);
+  a.migration.hold = {.kind = HoldKind::kBackoff, .reason = "away", .since = kNow, .until = kNow + absl::Minutes(1)};
+  EXPECT_THAT(Decided(), IsEmpty());
+  a.migration.hold.until = kNow;
+  EXPECT_EQ(About("a").kind, ActionKind::kClaim);
+}
+
+TEST_F(PolicyTest, AVerificationEndsWithTheProcessAndWithRetry) {
+  StoredMigration& a = Add("a", State::kCompleted);
+  Ask(a);
+  Own(a);
+  runs_[a.migration.id.value].purpose = MigrationRun::Purpose::kVerify;
+  stopping_ = true;
+  EXPECT_EQ(About("a").directive, Directive::kRelease);
+  stopping_ = false;
+  a.migration.state = State::kRunning;
+  a.migration.verification.reset();
+  EXPECT_EQ(About("a").directive, Directive::kRelease);
+}
+
 }  // namespace
 }  // namespace migrationd
