@@ -59,6 +59,7 @@ void AddRequestCommands(CommandSet& commands);  // enqueue, start
 void AddValidateCommand(CommandSet& commands);  // validate
 void AddControlCommands(CommandSet& commands);  // pause, resume, retry, set-batch-size, accept, cancel, cleanup, delete
 void AddFreezeCommands(CommandSet& commands);   // freeze, unfreeze
+void AddTargetsCommand(CommandSet& commands);   // targets
 void AddSetupCommands(CommandSet& commands);    // completion, target-sql
 
 }  // namespace migrationctl

@@ -98,6 +98,7 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
   AddValidateCommand(commands);
   AddControlCommands(commands);
   AddFreezeCommands(commands);
+  AddTargetsCommand(commands);
   AddSetupCommands(commands);
   try {
     app.parse(argc, argv);

@@ -88,6 +88,15 @@ class Fields {
   std::string text_;
 };
 
+// What the target's health leaves of the pace.
+void DescribeAllowance(const v1::Migration& migration, Fields& fields) {
+  const v1::MigrationPace& pace = migration.pace();
+  if (pace.allowed() <= 0 || pace.allowed() >= 1) return;
+  fields.Line("Slowed", absl::StrCat("to ", FormatPercent(pace.allowed(), /*complete=*/false), " of its pace",
+                                     pace.has_limited_by() ? absl::StrCat(" by ", ReadingText(pace.limited_by())) : ""),
+              Style::kWarning);
+}
+
 std::string Quoted(const std::string& reason) { return reason.empty() ? "" : absl::StrCat(": ", reason); }
 
 void DescribeIntent(const v1::Migration& migration, Fields& fields) {
@@ -112,8 +121,7 @@ void DescribeIntent(const v1::Migration& migration, Fields& fields) {
                              held.has_until() ? ", until " + fields.In(held.until()) : ""),
                 Style::kWarning);
     for (const v1::Reading& reading : held.readings()) {
-      fields.Line("", absl::StrCat(reading.signal(), " ", FormatShort(reading.value()), " ", reading.unit(), ", limit ",
-                                   FormatShort(reading.limit()), " ", reading.unit()));
+      fields.Line("", ReadingText(reading));
     }
   }
   if (migration.has_halt()) {
@@ -232,6 +240,22 @@ void DescribeWork(const v1::Migration& migration, Fields& fields) {
 }
 
 }  // namespace
+
+namespace {
+
+std::string QuantityText(double value, const std::string& unit) {
+  const std::string number = std::abs(value) < 1000 ? absl::StrFormat("%.3g", value) : FormatShort(value);
+  return unit.empty() ? number : absl::StrCat(number, " ", unit);
+}
+
+}  // namespace
+
+std::string ReadingText(const v1::Reading& reading) {
+  if (!reading.has_value()) return absl::StrCat(reading.signal(), " unknown", reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
+  return absl::StrCat(reading.signal(), " ", QuantityText(reading.value(), reading.unit()),
+                      reading.limit() > 0 ? absl::StrCat(", limit ", QuantityText(reading.limit(), reading.unit())) : "",
+                      reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
+}
 
 std::string FullName(const v1::Migration& migration) { return absl::StrCat(migration.target(), "/", migration.name()); }
 
@@ -364,6 +388,7 @@ std::string Describe(const v1::StatusResponse& status, absl::Time now, const Ter
   const absl::Time as_of = AsOf(migration, now);
   Fields fields(as_of, terminal);
   DescribeIntent(migration, fields);
+  DescribeAllowance(migration, fields);
   DescribeProgress(migration, now, fields);
   DescribeSettings(migration, fields);
   DescribeTrouble(migration, fields);

@@ -408,7 +408,7 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
       return;
     case BatchOutcome::Kind::kBatchDone: {
       if (outcome.rows == 0) {
-        slot.due = now;
+        slot.due = now + controls_.RestAfter(took, absl::ZeroDuration());
         return;
       }
       const auto& pace = stored_.definition->pace();
@@ -417,7 +417,7 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
         const double share = static_cast<double>(pace.max_rows_per_second()) / static_cast<double>(lanes_.size());
         rest = std::max(rest, absl::Seconds(static_cast<double>(outcome.rows) / share) - took);
       }
-      slot.due = now + rest;
+      slot.due = now + controls_.RestAfter(took, rest);
       return;
     }
     case BatchOutcome::Kind::kStopped: return;
@@ -787,8 +787,9 @@ ProgressCounters MigrationRun::Counters() {
   return now;
 }
 
-Hold MigrationRun::CurrentHold() const {
-  if (directive_ == Directive::kHold) return directive_hold_;
+Hold MigrationRun::CurrentHold() const { return directive_ == Directive::kHold ? directive_hold_ : OwnHold(); }
+
+Hold MigrationRun::OwnHold() const {
   if (stage_ != Stage::kWorking) return step_hold_;
   // A lane that works outweighs one that waits.
   const Hold* found = nullptr;
