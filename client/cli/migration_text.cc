@@ -1,6 +1,7 @@
 #include "client/cli/migration_text.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"

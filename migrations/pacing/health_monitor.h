@@ -17,20 +17,20 @@ namespace migrationd {
 
 // Why no sub-batch may begin.
 struct HealthStop {
-  std::string reason;             // names signal, value, limit and whose it is; begins with SIGNAL_STALE when it cannot be read
-  std::vector<Reading> readings;  // of the budgets that stop
+  std::string reason = {};             // names signal, value, limit and whose it is; begins with SIGNAL_STALE when it cannot be read
+  std::vector<Reading> readings = {};  // of the budgets that stop
   // Only because something cannot be read: says nothing to whoever knows already that the target is away.
   bool stale = false;
 };
 
 struct HealthVerdict {
   // Everything that applies, in the order of kAllSignals; vacuum debt once for each table.
-  std::vector<Reading> readings;
-  std::optional<HealthStop> stop;                 // of all that work on the target
-  std::map<std::string, HealthStop> table_stops;  // of those that work on the table, as it was asked for
-  double allowed = 1;                             // share of its pace that each migration may take
-  std::optional<Reading> limited_by;              // what holds it below 1
-  absl::Time read_at = absl::InfinitePast();      // of the last look that found something; the caller's clock
+  std::vector<Reading> readings = {};
+  std::optional<HealthStop> stop = {};                 // of all that work on the target
+  std::map<std::string, HealthStop> table_stops = {};  // of those that work on the table, as it was asked for
+  double allowed = 1;                                  // share of its pace that each migration may take
+  std::optional<Reading> limited_by = {};              // what holds it below 1
+  absl::Time read_at = absl::InfinitePast();           // of the last look that found something; the caller's clock
 
   // What stops a migration of that table; null: nothing.
   const HealthStop* StopOf(const std::string& table) const;

@@ -70,22 +70,22 @@ struct HealthLimits {
 };
 
 struct ReplicaVitals {
-  std::string name;  // application_name
+  std::string name = {};      // application_name
   std::int64_t replayed = 0;  // position in the log up to which it has replayed, bytes
-  std::optional<absl::Duration> reported_lag;
+  std::optional<absl::Duration> reported_lag = {};
 };
 
 struct SlotVitals {
   std::string name;
   std::int64_t retained = 0;  // bytes
-  std::string status;         // wal_status: reserved, extended, unreserved, lost
+  std::string status = {};    // wal_status: reserved, extended, unreserved, lost
 };
 
 struct TableVitals {
-  std::string table;  // as it was asked for
-  std::optional<double> dead_rows;
-  double trigger = 0;  // dead rows that make autovacuum begin
-  std::string detail;  // the partition; or why it is not known
+  std::string table = {};  // as it was asked for
+  std::optional<double> dead_rows = {};
+  double trigger = 0;      // dead rows that make autovacuum begin
+  std::string detail = {};  // the partition; or why it is not known
 };
 
 // What one look found. What it could not read is in `unreadable`, with the reason; what does not apply (archiving is off, there are no

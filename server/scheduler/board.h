@@ -25,9 +25,9 @@ struct LiveWork {
     int pid = 0;
     int lane = 0;
   };
-  std::vector<Backend> backends;
-  double allowed = 1;                  // share of its pace that the target's health allows
-  std::optional<Reading> limited_by;   // what holds it below 1
+  std::vector<Backend> backends = {};
+  double allowed = 1;                      // share of its pace that the target's health allows
+  std::optional<Reading> limited_by = {};  // what holds it below 1
 };
 
 struct BoardEntry {

@@ -174,18 +174,18 @@ struct TargetHealth {
 
 // What one look at the target's health is to find.
 struct VitalsRequest {
-  std::vector<std::string> tables;  // as definitions write them; those without a schema are looked up in the target's search_path
+  std::vector<std::string> tables = {};  // as definitions write them; those without a schema are looked up in the target's search_path
   // Also how long a small synchronous commit takes. It locks a row of migration_control.identity for a moment, and so writes a few bytes.
   bool measure_commit = false;
 };
 
 // A sub-batch that was cancelled since somebody else waited for it.
 struct Yielded {
-  std::string migration;
+  std::string migration = {};
   int backend_pid = 0;
   int waiter_pid = 0;
-  std::string waiter;  // its application_name; empty where it may not be seen
-  absl::Duration waited;
+  std::string waiter = {};  // its application_name; empty where it may not be seen
+  absl::Duration waited = absl::ZeroDuration();
 };
 
 // One connection that looks after the target's health. For one thread at a time. Holds no transaction between calls, and no session

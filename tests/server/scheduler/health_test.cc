@@ -97,7 +97,7 @@ TEST_F(SchedulerHealth, WhatIsHeldCanBePaused) {
   ASSERT_TRUE(Begins("a"));
   Say(Stopped());
   ASSERT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kThrottled; }));
-  ASSERT_TRUE(world_.controller.Pause("a", std::nullopt, false, absl::ZeroDuration(), ByAlice()).ok());
+  ASSERT_TRUE(world_.controller.Pause("a", std::nullopt, /*immediate=*/false, ByAlice()).ok());
   EXPECT_TRUE(world_.Reaches("a", State::kPaused));
 }
 
