@@ -22,7 +22,8 @@ std::vector<Cell> Row(const v1::TargetInfo& target, bool wide) {
                            FormatPercent(target.allowed(), target.allowed() >= 1),
                            Cell(HoldText(target), Style::kWarning)};
   if (wide) {
-    row.emplace_back(absl::StrJoin(target.readings(), "; ", [](std::string* out, const v1::Reading& reading) { out->append(ReadingText(reading)); }));
+    row.emplace_back(absl::StrJoin(target.readings(), "; ",
+                                   [](std::string* out, const v1::Reading& reading) { out->append(ReadingText(reading)); }));
   }
   return row;
 }
@@ -55,7 +56,7 @@ absl::Status Targets(Session& session) {
 
 void AddTargetsCommand(CommandSet& commands) {
   Session& session = commands.session();
-  CLI::App& targets = commands.Add("targets", "Show the databases of the server: reachable or not, what their health allows, what was measured",
+  CLI::App& targets = commands.Add("targets", "Show the databases of the server, what their health allows, and what was measured",
                                    "migrationctl targets -o wide");
   commands.OnRun(targets, Selects::kOne, [&session] { return Targets(session); });
 }

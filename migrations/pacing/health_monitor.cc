@@ -16,13 +16,13 @@ std::string Whose(const Reading& reading) { return reading.detail.empty() ? "" :
 
 std::string Sentence(const Budget& budget, const SignalInfo& info, const Reading& reading) {
   const std::string name(info.name);
-  if (budget.stale()) return absl::StrCat("SIGNAL_STALE: ", name, " cannot be read", reading.value.has_value() ? "" : absl::StrCat(": ", reading.detail));
-  if (!reading.value.has_value()) return absl::StrCat(name, " was at its limit of ", FormatQuantity(reading.limit, info.unit));
-  if (*reading.value >= reading.limit) {
-    return absl::StrCat(name, " ", FormatQuantity(*reading.value, info.unit), ", limit ", FormatQuantity(reading.limit, info.unit), Whose(reading));
+  if (budget.stale()) {
+    return absl::StrCat("SIGNAL_STALE: ", name, " cannot be read", reading.value.has_value() ? "" : absl::StrCat(": ", reading.detail));
   }
-  return absl::StrCat(name, " ", FormatQuantity(*reading.value, info.unit), ", goes on below ", FormatQuantity(kGoOnAt * reading.limit, info.unit),
-                      Whose(reading));
+  if (!reading.value.has_value()) return absl::StrCat(name, " was at its limit of ", FormatQuantity(reading.limit, info.unit));
+  const std::string value = absl::StrCat(name, " ", FormatQuantity(*reading.value, info.unit));
+  if (*reading.value >= reading.limit) return absl::StrCat(value, ", limit ", FormatQuantity(reading.limit, info.unit), Whose(reading));
+  return absl::StrCat(value, ", goes on below ", FormatQuantity(kGoOnAt * reading.limit, info.unit), Whose(reading));
 }
 
 }  // namespace
@@ -64,21 +64,23 @@ std::optional<HealthMonitor::Measured> HealthMonitor::Measure(Signal signal, con
   switch (signal) {
     case Signal::kReplicaLag:
       for (const ReplicaVitals& replica : vitals.replicas) {
-        const bool behind = replica.replayed < vitals.log_position;
-        const absl::Duration lag = behind ? std::max(log_.Behind(replica.replayed), replica.reported_lag.value_or(absl::ZeroDuration())) : absl::ZeroDuration();
+        absl::Duration lag = absl::ZeroDuration();
+        if (replica.replayed < vitals.log_position) lag = std::max(log_.Behind(replica.replayed), replica.reported_lag.value_or(lag));
         consider(absl::ToDoubleSeconds(lag), absl::StrCat("replica ", replica.name));
       }
       return worst;
     case Signal::kReplicaLagBytes:
       for (const ReplicaVitals& replica : vitals.replicas) {
-        consider(static_cast<double>(std::max<std::int64_t>(0, vitals.log_position - replica.replayed)), absl::StrCat("replica ", replica.name));
+        const std::int64_t behind = std::max<std::int64_t>(0, vitals.log_position - replica.replayed);
+        consider(static_cast<double>(behind), absl::StrCat("replica ", replica.name));
       }
       return worst;
     case Signal::kReplicasMissing: {
       if (limits_.replicas.empty()) return std::nullopt;
       std::vector<std::string> missing;
       for (const std::string& expected : limits_.replicas) {
-        const bool there = std::any_of(vitals.replicas.begin(), vitals.replicas.end(), [&](const ReplicaVitals& r) { return r.name == expected; });
+        const bool there = std::any_of(vitals.replicas.begin(), vitals.replicas.end(),
+                                       [&](const ReplicaVitals& replica) { return replica.name == expected; });
         if (!there) missing.push_back(expected);
       }
       return Measured{static_cast<double>(missing.size()), absl::StrJoin(missing, ", ")};
@@ -95,7 +97,7 @@ std::optional<HealthMonitor::Measured> HealthMonitor::Measure(Signal signal, con
       for (const SlotVitals& slot : vitals.slots) {
         if (slot.status == "unreserved") unreserved.push_back(slot.name);
       }
-      return Measured{static_cast<double>(unreserved.size()), unreserved.empty() ? "" : absl::StrCat("slot ", absl::StrJoin(unreserved, ", "))};
+      return Measured{static_cast<double>(unreserved.size()), absl::StrJoin(unreserved, ", ")};
     }
     case Signal::kArchiveBacklog: return plain(vitals.archive_backlog);
     case Signal::kXidAge: return plain(vitals.xid_age, absl::StrCat("database ", vitals.oldest_database));

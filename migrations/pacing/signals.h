@@ -32,8 +32,8 @@ enum class Signal {
 };
 
 inline constexpr std::array kAllSignals = {
-    Signal::kReplicaLag, Signal::kReplicaLagBytes, Signal::kReplicasMissing, Signal::kSlotRetention, Signal::kSlotsUnreserved, Signal::kArchiveBacklog,
-    Signal::kXidAge, Signal::kWalRate, Signal::kVacuumDebt, Signal::kCommitLatency, Signal::kActiveBackends, Signal::kCheckpointDistance};
+    Signal::kReplicaLag, Signal::kReplicaLagBytes, Signal::kReplicasMissing, Signal::kSlotRetention, Signal::kSlotsUnreserved,
+    Signal::kArchiveBacklog, Signal::kXidAge, Signal::kWalRate, Signal::kVacuumDebt, Signal::kCommitLatency, Signal::kActiveBackends, Signal::kCheckpointDistance};
 
 struct SignalInfo {
   Signal signal;

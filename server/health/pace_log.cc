@@ -16,8 +16,9 @@ std::string ReasonOf(const HealthVerdict& verdict, double before) {
   if (!verdict.limited_by.has_value()) return "gauges are low again";
   const Reading& reading = *verdict.limited_by;
   const std::string value = reading.value.has_value() ? FormatQuantity(*reading.value, reading.unit) : "unknown";
-  return absl::StrCat(reading.signal, " ", value, ", limit ", FormatQuantity(reading.limit, reading.unit),
-                      reading.detail.empty() ? "" : absl::StrCat(" (", reading.detail, ")"), verdict.allowed > before ? ": room again" : "");
+  const std::string whose = reading.detail.empty() ? "" : absl::StrCat(" (", reading.detail, ")");
+  return absl::StrCat(reading.signal, " ", value, ", limit ", FormatQuantity(reading.limit, reading.unit), whose,
+                      verdict.allowed > before ? ": room again" : "");
 }
 
 EventRecord EventOf(const Migration& migration, absl::Time now) {
@@ -62,8 +63,8 @@ std::optional<EventRecord> PaceLog::NoteYield(const Migration& migration, const 
   EventRecord event = EventOf(migration, now);
   event.from = Word(known.stopped, known.allowed);
   event.to = event.from;
-  event.reason = absl::StrCat("pid ", yielded.waiter_pid, yielded.waiter.empty() ? "" : absl::StrCat(" (", yielded.waiter, ")"), " had waited ",
-                              absl::FormatDuration(yielded.waited), " for our sub-batch (pid ", yielded.backend_pid,
+  const std::string who = yielded.waiter.empty() ? "" : absl::StrCat(" (", yielded.waiter, ")");
+  event.reason = absl::StrCat("pid ", yielded.waiter_pid, who, " had waited ", absl::FormatDuration(yielded.waited), " for our sub-batch (pid ", yielded.backend_pid,
                               "), which was cancelled and is done again in smaller ones");
   return event;
 }

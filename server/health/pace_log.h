@@ -20,8 +20,8 @@ inline constexpr absl::Duration kPaceLogInterval = absl::Seconds(10);
 // Not thread-safe.
 class PaceLog {
  public:
-  // What holds now for a migration at work; `verdict` null: nothing is known, which is as if all were allowed. `stop`: of it, or null. `now`:
-  // database time. nullopt: nothing new, or not yet.
+  // What holds now for a migration at work; `verdict` null: nothing is known, which is as if all were allowed. `stop`: of it, or null.
+  // `now`: database time. nullopt: nothing new, or not yet.
   std::optional<EventRecord> Note(const Migration& migration, const HealthVerdict* verdict, const HealthStop* stop, absl::Time now);
   // A sub-batch of it was cancelled for somebody else.
   std::optional<EventRecord> NoteYield(const Migration& migration, const Yielded& yielded, absl::Time now);

@@ -16,22 +16,18 @@ constexpr std::size_t kYieldsKept = 100;
 // The looks of several targets, or processes, do not fall together.
 constexpr double kJitter = 0.1;
 
-std::string Unreadable(const HealthVerdict& verdict) {
-  std::string text;
-  for (const Reading& reading : verdict.readings) {
-    if (reading.value.has_value()) continue;
-    absl::StrAppend(&text, text.empty() ? "" : "; ", reading.signal, ": ", reading.detail);
-  }
-  return text;
-}
-
 }  // namespace
 
 // One target's thread.
 class HealthSampler::Watcher {
  public:
   Watcher(std::string name, Target& target, const HealthLimits& limits, Clock& clock, TargetWork work)
-      : name_(std::move(name)), target_(target.WithStop(stop_.get_token())), limits_(limits), clock_(clock), monitor_(limits), work_(std::move(work)) {
+      : name_(std::move(name)),
+        target_(target.WithStop(stop_.get_token())),
+        limits_(limits),
+        clock_(clock),
+        monitor_(limits),
+        work_(std::move(work)) {
     thread_ = std::thread([this] { Loop(); });
   }
   ~Watcher() {
@@ -146,7 +142,8 @@ class HealthSampler::Watcher {
   std::thread thread_;
 };
 
-HealthSampler::HealthSampler(const std::map<std::string, std::shared_ptr<Target>>& targets, std::map<std::string, HealthLimits> limits, Clock& clock)
+HealthSampler::HealthSampler(const std::map<std::string, std::shared_ptr<Target>>& targets, std::map<std::string, HealthLimits> limits,
+                             Clock& clock)
     : targets_(targets), limits_(std::move(limits)), clock_(clock) {}
 
 HealthSampler::~HealthSampler() {
@@ -180,9 +177,21 @@ void HealthSampler::Watch(const std::map<std::string, TargetWork>& work) {
     }
     const auto target = targets_.find(name);
     if (target == targets_.end()) continue;
-    const auto limits = limits_.find(name);
-    watchers_[name] = std::make_unique<Watcher>(name, *target->second, limits == limits_.end() ? HealthLimits() : limits->second, clock_, what);
+    const auto configured = limits_.find(name);
+    const HealthLimits limits = configured == limits_.end() ? HealthLimits() : configured->second;
+    watchers_[name] = std::make_unique<Watcher>(name, *target->second, limits, clock_, what);
   }
+}
+
+void HealthSampler::WarnOfUnreadable(const std::string& target, const HealthVerdict& verdict) {
+  std::string text;
+  for (const Reading& reading : verdict.readings) {
+    if (reading.value.has_value() || !warned_[target].insert(reading.signal).second) continue;
+    absl::StrAppend(&text, text.empty() ? "" : "; ", reading.signal, ": ", reading.detail);
+  }
+  if (text.empty()) return;
+  Log(LogLevel::kWarning, "signals_unreadable",
+      {{"target", target}, {"signals", text}, {"why", "what cannot be seen is not taken for health; it holds work where it is configured"}});
 }
 
 HealthVerdicts HealthSampler::Verdicts() {
@@ -191,13 +200,7 @@ HealthVerdicts HealthSampler::Verdicts() {
   for (const auto& [name, watcher] : watchers_) {
     auto verdict = watcher->verdict();
     if (verdict == nullptr) continue;
-    if (std::string unreadable = Unreadable(*verdict); unreadable != warned_[name]) {
-      if (!unreadable.empty()) {
-        Log(LogLevel::kWarning, "signals_unreadable",
-            {{"target", name}, {"signals", unreadable}, {"why", "what cannot be seen is not taken for health, and does not stop work unless it is configured"}});
-      }
-      warned_[name] = std::move(unreadable);
-    }
+    WarnOfUnreadable(name, *verdict);
     verdicts[name] = std::move(verdict);
   }
   return verdicts;

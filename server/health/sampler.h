@@ -5,6 +5,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +33,8 @@ class HealthSampler final : public HealthSource {
  private:
   class Watcher;
 
+  // Says which signals of the target cannot be read, those that were not said before.
+  void WarnOfUnreadable(const std::string& target, const HealthVerdict& verdict) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What is no longer wanted and has ended.
   void Reap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -42,8 +45,8 @@ class HealthSampler final : public HealthSource {
   absl::Mutex mutex_;
   std::map<std::string, std::unique_ptr<Watcher>> watchers_ ABSL_GUARDED_BY(mutex_);
   std::list<std::unique_ptr<Watcher>> leaving_ ABSL_GUARDED_BY(mutex_);
-  // What cannot be read, by target, as last logged: said once, not with each migration.
-  std::map<std::string, std::string> warned_ ABSL_GUARDED_BY(mutex_);
+  // Signals that cannot be read, by target, as far as that was logged: said once, not with each migration.
+  std::map<std::string, std::set<std::string>> warned_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace migrationd

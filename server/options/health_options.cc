@@ -79,7 +79,7 @@ absl::Status ReadLimits(const std::string& file, const std::string& key, const Y
 }
 
 absl::Status ReadReplicas(const std::string& file, const std::string& key, const YAML::Node& node, HealthLimits& health) {
-  if (!node.IsSequence() || node.size() > kReplicasMax) return Bad(file, node, key, "expected a list of at most 100 names (application_name).");
+  if (!node.IsSequence() || node.size() > kReplicasMax) return Bad(file, node, key, "expected a list of at most 100 application_names.");
   health.replicas.clear();
   for (const auto& replica : node) {
     if (!replica.IsScalar() || replica.Scalar().empty()) return Bad(file, replica, key, "expected the application_name of a replica.");
@@ -124,7 +124,8 @@ void EmitHealth(const HealthLimits& health, YAML::Emitter& out) {
   out << YAML::BeginMap;
   out << YAML::Key << "interval" << YAML::Value << absl::FormatDuration(health.interval);
   out << YAML::Key << "minimum_hold" << YAML::Value << absl::FormatDuration(health.minimum_hold);
-  out << YAML::Key << "yield_after" << YAML::Value << (health.yield_after > absl::ZeroDuration() ? absl::FormatDuration(health.yield_after) : kOff);
+  const bool yields = health.yield_after > absl::ZeroDuration();
+  out << YAML::Key << "yield_after" << YAML::Value << (yields ? absl::FormatDuration(health.yield_after) : kOff);
   if (!health.replicas.empty()) out << YAML::Key << "replicas" << YAML::Value << YAML::Flow << health.replicas;
   out << YAML::Key << "limits" << YAML::Value << YAML::BeginMap;
   for (const Signal signal : kAllSignals) {

@@ -190,7 +190,8 @@ void Scheduler::LogPace(absl::Time database_now) {
   const auto write = [this](std::optional<EventRecord> event) {
     if (!event.has_value()) return;
     event->actor = absl::StrCat("migrationd ", options_.owner);
-    Log(LogLevel::kInfo, "pace", {{"migration", event->migration}, {"target", event->target}, {"from", event->from}, {"to", event->to}, {"reason", event->reason}});
+    Log(LogLevel::kInfo, "pace", {{"migration", event->migration}, {"target", event->target}, {"from", event->from}, {"to", event->to},
+                                  {"reason", event->reason}});
     if (events_to_record_.size() < kPaceEventsMax) events_to_record_.push_back(*std::move(event));
   };
   for (const auto& [id, run] : runs_) {

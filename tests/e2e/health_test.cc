@@ -170,7 +170,9 @@ TEST_F(HealthTest, ASubBatchGivesWayToASessionThatWaitsForIt) {
 
 TEST_F(HealthTest, WithoutPgMonitorWhatCannotBeSeenIsUnknownAndWorkGoesOn) {
   MakeCounter(kRows);
-  target().Run("CREATE ROLE migrator LOGIN; GRANT CONNECT, CREATE, TEMPORARY ON DATABASE main TO migrator; GRANT SELECT, UPDATE ON counter TO migrator");
+  target().Run(
+      "CREATE ROLE migrator LOGIN; GRANT CONNECT, CREATE, TEMPORARY ON DATABASE main TO migrator; "
+      "GRANT SELECT, UPDATE ON counter TO migrator");
   ServerFixtureOptions options = WithHealth();
   options.targets = {{"main", cluster_.UrlAs("migrator", "main")}};
   StartServer(options);

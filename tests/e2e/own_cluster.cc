@@ -35,8 +35,8 @@ std::unique_ptr<PrivatePostgres> OwnCluster::MakeStandby(const std::string& name
   EXPECT_THAT(binaries, IsOk());
   if (!binaries.ok()) return nullptr;
   const std::string directory = folder_.path() + "/" + name;
-  const auto copied = RunCommand({*binaries + "/pg_basebackup", "--pgdata=" + directory + "/data", "--write-recovery-conf", "--wal-method=stream",
-                                  "--checkpoint=fast", "--dbname=" + postgres_->Url() + "&application_name=" + name});
+  const auto copied = RunCommand({*binaries + "/pg_basebackup", "--pgdata=" + directory + "/data", "--write-recovery-conf",
+                                  "--wal-method=stream", "--checkpoint=fast", "--dbname=" + postgres_->Url() + "&application_name=" + name});
   EXPECT_THAT(copied, IsOk());
   if (!copied.ok() || copied->exit_status != 0) {
     ADD_FAILURE() << (copied.ok() ? copied->err : "");

@@ -532,7 +532,8 @@ void InMemoryDatabase::MakeSomebodyWait(const std::string& migration) {
 
 class InMemoryHealthSession final : public HealthSession {
  public:
-  InMemoryHealthSession(std::shared_ptr<InMemoryDatabase> database, std::stop_token stop) : database_(std::move(database)), stop_(std::move(stop)) {}
+  InMemoryHealthSession(std::shared_ptr<InMemoryDatabase> database, std::stop_token stop)
+      : database_(std::move(database)), stop_(std::move(stop)) {}
 
   absl::StatusOr<TargetVitals> Read(const VitalsRequest&) override {
     MD_RETURN_IF_ERROR(database_->Enter("ReadHealth", stop_));

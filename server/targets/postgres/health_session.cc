@@ -47,7 +47,8 @@ SELECT s.slot_name,
 constexpr char kArchive[] = "SELECT count(*) FROM pg_catalog.pg_ls_archive_statusdir() AS f WHERE f.name LIKE '%.ready'";
 
 constexpr char kXidAge[] = R"sql(
-SELECT d.datname, pg_catalog.age(d.datfrozenxid)::pg_catalog.float8 / pg_catalog.current_setting('autovacuum_freeze_max_age')::pg_catalog.float8
+SELECT d.datname,
+       pg_catalog.age(d.datfrozenxid)::pg_catalog.float8 / pg_catalog.current_setting('autovacuum_freeze_max_age')::pg_catalog.float8
   FROM pg_catalog.pg_database AS d
  ORDER BY 2 DESC
  LIMIT 1)sql";
@@ -75,7 +76,8 @@ WITH part AS MATERIALIZED (
            WHERE o.option_name = 'autovacuum_vacuum_scale_factor') AS scale
     FROM pg_catalog.pg_class AS c
    WHERE c.relkind = 'r'
-     AND c.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS t UNION ALL SELECT pg_catalog.to_regclass($1))
+     AND c.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS t
+                   UNION ALL SELECT pg_catalog.to_regclass($1))
 ), debt AS (
   SELECT p.relname, CASE WHEN p.rows > 0 OR p.dead = 0 THEN p.dead END AS dead,
          greatest(2000, coalesce(p.threshold, pg_catalog.current_setting('autovacuum_vacuum_threshold')::pg_catalog.float8)
@@ -261,7 +263,8 @@ class PostgresHealthSession final : public HealthSession {
     if (known && !allowed) vitals.unreadable[Signal::kCommitLatency] = "the role needs UPDATE on migration_control.identity";
     bool written = false;
     if (allowed) {
-      MD_RETURN_IF_ERROR(Ask({Signal::kCommitLatency}, kTinyWrite, {}, vitals, [&](const QueryResult& rows) { written = rows.rows() == 1; }));
+      MD_RETURN_IF_ERROR(
+          Ask({Signal::kCommitLatency}, kTinyWrite, {}, vitals, [&](const QueryResult& rows) { written = rows.rows() == 1; }));
     }
     const absl::Time begun = Clock::Real().Now();
     MD_RETURN_IF_ERROR(connection_->Query("COMMIT").status());
