@@ -517,6 +517,11 @@ void Scheduler::Publish(absl::Time now) {
       condition.read_at = verdict->second->read_at;
       condition.allowed = verdict->second->allowed;
       if (!verdict->second->stop.has_value()) continue;
+      // It was not one signal: nothing at all was answered.
+      if (condition.reachable && verdict->second->stop->stale && verdict->second->stop->readings.empty()) {
+        condition.reachable = false;
+        condition.error = verdict->second->stop->reason;
+      }
       condition.hold = Hold{.kind = HoldKind::kThrottled, .reason = verdict->second->stop->reason};
       condition.hold.readings = verdict->second->stop->readings;
     }

@@ -2,7 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "absl/strings/str_cat.h"
+#include "migrations/model/failure.h"
 #include "tests/server/scheduler/scheduler_world.h"
 
 namespace migrationd {
@@ -139,15 +142,32 @@ TEST_F(SchedulerHealth, AYieldIsHistoryAndCounted) {
 }
 
 TEST_F(SchedulerHealth, ATargetThatIsAwayIsABackOffAndNotAMissedSignal) {
-  ASSERT_TRUE(Begins("a"));
-  world_.database->before = [](const std::string& call, const std::stop_token&) {
-    return call == "RunSubBatch" || call == "OpenLane" || call == "TakeOver" || call == "Open" ? DatabaseError("57P01", "shutting down") : absl::OkStatus();
+  std::atomic<bool> away = false;
+  world_.database->before = [&](const std::string&, const std::stop_token&) {
+    return away ? DatabaseError("57P01", "shutting down") : absl::OkStatus();
   };
+  ASSERT_TRUE(Begins("a"));
+  away = true;
+  ASSERT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kBackoff; }));
   Say(Stopped(/*stale=*/true));
-  EXPECT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kBackoff; }));
-  Rounds(200);
-  EXPECT_EQ(HoldOf("a").kind, HoldKind::kBackoff);
+  for (int i = 0; i < 20; ++i) {
+    Rounds(20);
+    EXPECT_EQ(HoldOf("a").kind, HoldKind::kBackoff);
+  }
   EXPECT_FALSE(world_.board.Get()->targets.at("main").reachable);
+  away = false;
+  Say(HealthVerdict());
+  EXPECT_TRUE(world_.Reaches("a", State::kCompleted));
+}
+
+TEST_F(SchedulerHealth, ATargetWhoseHealthCannotBeAskedForIsShownAsAway) {
+  ASSERT_TRUE(Begins("a"));
+  HealthVerdict verdict;
+  verdict.stop = HealthStop{.reason = "SIGNAL_STALE: the health of the target cannot be read: no route to host", .stale = true};
+  Say(verdict);
+  ASSERT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kThrottled; }));
+  EXPECT_FALSE(world_.board.Get()->targets.at("main").reachable);
+  EXPECT_THAT(world_.board.Get()->targets.at("main").error, HasSubstr("no route to host"));
 }
 
 TEST(RunControls, RestsInProportionToWhatIsAllowed) {
