@@ -83,6 +83,10 @@ absl::StatusOr<v1::ListFailuresResponse> Client::ListFailures(const v1::ListFail
   return impl_->Call(&Stub::ListFailures, request);
 }
 
+absl::StatusOr<v1::ListTargetsResponse> Client::ListTargets(const v1::ListTargetsRequest& request) {
+  return impl_->Call(&Stub::ListTargets, request);
+}
+
 absl::StatusOr<v1::ListEventsResponse> Client::ListEvents(const v1::ListEventsRequest& request) {
   return impl_->Call(&Stub::ListEvents, request);
 }

@@ -22,6 +22,7 @@
 #include "server/control/controller.h"
 #include "server/dev/private_postgres.h"
 #include "server/execution/worker_pool.h"
+#include "server/health/sampler.h"
 #include "server/observability/admin_server.h"
 #include "server/observability/board_metrics.h"
 #include "server/observability/log.h"
@@ -255,7 +256,12 @@ absl::Status Serve(Options options, const Identities& identities, const sigset_t
   WorkerPool workers(options.workers);
   WorkerPool steps(PolicyLimits().runs);
 
+  std::map<std::string, HealthLimits> health_limits;
+  for (const auto& [name, target] : options.targets) health_limits[name] = target.health;
+  HealthSampler health(targets, std::move(health_limits), clock);
+
   SchedulerOptions scheduler_options;
+  scheduler_options.health = &health;
   scheduler_options.owner = identity;
   scheduler_options.lease_ttl = options.lease_ttl;
   scheduler_options.limits.per_target = options.max_running_per_target;

@@ -61,6 +61,7 @@ void AddPlanCommand(CommandSet& commands);      // plan
 void AddControlCommands(CommandSet& commands);  // pause, resume, retry, set-batch-size, set-pace, accept, cancel, cleanup, delete
 void AddVerifyCommand(CommandSet& commands);    // verify
 void AddFreezeCommands(CommandSet& commands);   // freeze, unfreeze
+void AddTargetsCommand(CommandSet& commands);   // targets
 void AddSetupCommands(CommandSet& commands);    // completion, target-sql
 
 }  // namespace migrationctl

@@ -100,6 +100,7 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
   AddControlCommands(commands);
   AddVerifyCommand(commands);
   AddFreezeCommands(commands);
+  AddTargetsCommand(commands);
   AddSetupCommands(commands);
   try {
     app.parse(argc, argv);

@@ -1,6 +1,7 @@
 #include "client/cli/migration_text.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -88,6 +89,15 @@ class Fields {
   std::string text_;
 };
 
+// What the target's health leaves of the pace.
+void DescribeAllowance(const v1::Migration& migration, Fields& fields) {
+  const v1::MigrationPace& pace = migration.pace();
+  if (pace.allowed() <= 0 || pace.allowed() >= 1) return;
+  fields.Line("Slowed", absl::StrCat("to ", FormatPercent(pace.allowed(), /*complete=*/false), " of its pace",
+                                     pace.has_limited_by() ? absl::StrCat(" by ", ReadingText(pace.limited_by())) : ""),
+              Style::kWarning);
+}
+
 std::string Quoted(const std::string& reason) { return reason.empty() ? "" : absl::StrCat(": ", reason); }
 
 void DescribeIntent(const v1::Migration& migration, Fields& fields) {
@@ -112,8 +122,7 @@ void DescribeIntent(const v1::Migration& migration, Fields& fields) {
                              held.has_until() ? ", until " + fields.In(held.until()) : ""),
                 Style::kWarning);
     for (const v1::Reading& reading : held.readings()) {
-      fields.Line("", absl::StrCat(reading.signal(), " ", FormatShort(reading.value()), " ", reading.unit(), ", limit ",
-                                   FormatShort(reading.limit()), " ", reading.unit()));
+      fields.Line("", ReadingText(reading));
     }
   }
   if (migration.has_halt()) {
@@ -252,6 +261,22 @@ std::string PaceText(const v1::MigrationPace& pace) {
                       pace.windows().empty() ? "" : absl::StrCat(", in ", absl::StrJoin(pace.windows(), "; ")));
 }
 
+namespace {
+
+std::string QuantityText(double value, const std::string& unit) {
+  const std::string number = std::abs(value) < 1000 ? absl::StrFormat("%.3g", value) : FormatShort(value);
+  return unit.empty() ? number : absl::StrCat(number, " ", unit);
+}
+
+}  // namespace
+
+std::string ReadingText(const v1::Reading& reading) {
+  if (!reading.has_value()) return absl::StrCat(reading.signal(), " unknown", reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
+  return absl::StrCat(reading.signal(), " ", QuantityText(reading.value(), reading.unit()),
+                      reading.limit() > 0 ? absl::StrCat(", limit ", QuantityText(reading.limit(), reading.unit())) : "",
+                      reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
+}
+
 std::string FullName(const v1::Migration& migration) { return absl::StrCat(migration.target(), "/", migration.name()); }
 
 std::string StateWord(v1::State state) { return WithoutPrefix(v1::State_Name(state), "STATE_", state); }
@@ -383,6 +408,7 @@ std::string Describe(const v1::StatusResponse& status, absl::Time now, const Ter
   const absl::Time as_of = AsOf(migration, now);
   Fields fields(as_of, terminal);
   DescribeIntent(migration, fields);
+  DescribeAllowance(migration, fields);
   DescribeProgress(migration, now, fields);
   DescribeSettings(migration, fields);
   DescribeTrouble(migration, fields);

@@ -32,6 +32,9 @@ std::string PaceText(const v1::MigrationPace& pace);
 // Why it is not working right now, or stopped; empty when it works.
 std::string WhyText(const v1::Migration& migration);
 
+// replica_lag 31 s, limit 30 s (replica standby1); `unknown` where it could not be read.
+std::string ReadingText(const v1::Reading& reading);
+
 // The columns of `list`.
 std::vector<std::string> ListHeader(bool wide);
 std::vector<Cell> ListRow(const v1::Migration& migration, absl::Time now, bool wide);

@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "migrations/model/key.h"
+#include "migrations/model/reading.h"
 #include "migrations/model/state.h"
 #include "migrations/model/transition.h"
 
@@ -36,6 +37,7 @@ struct Hold {
   std::string reason;
   std::optional<absl::Time> since = std::nullopt;
   std::optional<absl::Time> until = std::nullopt;
+  std::vector<Reading> readings = {};  // behind it; not stored, so only the owner has them
 };
 
 // Codes of Halt (design 3 to 6); stored as words.

@@ -1,6 +1,7 @@
 // Runs batches of one lane: cuts sub-batches, runs them one transaction each, and stops between two of them when told to.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -52,6 +53,16 @@ class RunControls {
   // What a sub-batch should take, for lanes that adapt.
   void SetTargetTime(absl::Duration time) { target_time_ns_.store(absl::ToInt64Nanoseconds(time)); }
   absl::Duration target_time() const { return absl::Nanoseconds(target_time_ns_.load()); }
+  // Share of the time that a lane may work, above 0 to 1.
+  void SetAllowed(double allowed) { allowed_.store(allowed); }
+  // How long a lane rests after it was busy for so long and would rest for `asked`: the load stays in proportion, whatever a batch is.
+  absl::Duration RestAfter(absl::Duration busy, absl::Duration asked) {
+    const absl::Duration needed = busy * (1 / allowed_.load() - 1);
+    allowance_used_.store(needed >= asked);
+    return std::max(needed, asked);
+  }
+  // What is allowed is what limited the last rest.
+  bool allowance_used() const { return allowance_used_.load(); }
 
   // Canary: no sub-batch begins once so many rows are done (0: no limit).
   void SetRowLimit(std::int64_t rows) { row_limit_.store(rows); }
@@ -73,6 +84,8 @@ class RunControls {
   std::atomic<std::int32_t> sub_batch_ceiling_{100};
   std::atomic<bool> pinned_{false};
   std::atomic<std::int64_t> target_time_ns_{100'000'000};
+  std::atomic<double> allowed_{1};
+  std::atomic<bool> allowance_used_{false};
   std::atomic<std::int64_t> row_limit_{0};
   std::atomic<std::int64_t> rows_done_{0};
 };

@@ -431,7 +431,7 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
       return;
     case BatchOutcome::Kind::kBatchDone: {
       const auto at_work = std::count_if(lanes_.begin(), lanes_.end(), [](const LaneSlot& one) { return !one.done; });
-      slot.due = now + RestAfterBatch(pace_, outcome.rows, took, static_cast<int>(at_work));
+      slot.due = now + controls_.RestAfter(took, RestAfterBatch(pace_, outcome.rows, took, static_cast<int>(at_work)));
       return;
     }
     case BatchOutcome::Kind::kStopped: return;
@@ -874,8 +874,9 @@ ProgressCounters MigrationRun::Counters() {
   return now;
 }
 
-Hold MigrationRun::CurrentHold() const {
-  if (directive_ == Directive::kHold) return directive_hold_;
+Hold MigrationRun::CurrentHold() const { return directive_ == Directive::kHold ? directive_hold_ : OwnHold(); }
+
+Hold MigrationRun::OwnHold() const {
   if (stage_ != Stage::kWorking) return step_hold_;
   // A lane that works outweighs one that waits.
   const Hold* found = nullptr;

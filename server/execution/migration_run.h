@@ -100,6 +100,13 @@ class MigrationRun {
     if (counters_.last_error.has_value() && counters_.last_error->at == absl::InfinitePast()) counters_.last_error->at = at;
   }
   bool limit_reached() const { return controls_.limit_reached(); }
+  // By the health of the target; see RunControls.
+  void SetAllowed(double allowed) { controls_.SetAllowed(allowed); }
+  bool allowance_used() const { return controls_.allowance_used(); }
+  // The claim under which lanes are at work; nullopt while none are.
+  std::optional<FenceClaim> WorkingClaim() const { return stage_ == Stage::kWorking && !reopen_wanted_ ? claim_ : std::nullopt; }
+  // It has no connection to the target, and tries to get one.
+  bool Away() const { return target_away_ && OwnHold().kind == HoldKind::kBackoff; }
 
   // Charges the time since the last call to what it was spent on (ProgressCounters::time_seconds).
   void Account(absl::Time database_now);
@@ -178,6 +185,8 @@ class MigrationRun {
   // The claim, unless what was committed under it is not known: then the fence has to be taken anew.
   std::optional<FenceClaim> KnownClaim() const { return reopen_wanted_ ? std::nullopt : claim_; }
   bool closing() const { return directive_ == Directive::kQuiesce || directive_ == Directive::kRelease; }
+  // Of the run itself, whatever the scheduler directs.
+  Hold OwnHold() const;
   bool LanesBusy() const;
   bool AllLanesDone() const;
   void ApplySizes();

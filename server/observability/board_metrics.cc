@@ -136,6 +136,33 @@ void AddSurroundings(const BoardSnapshot& snapshot, absl::Time now, Families& fa
   for (SampleFamily* family : {&frozen, &up, &runs, &problems, &store_up, &read, &leases, &age}) families.push_back(std::move(*family).Take());
 }
 
+// One series a signal: of several readings (tables), the one nearest to its limit.
+void AddHealth(const BoardSnapshot& snapshot, absl::Time now, Families& families) {
+  SampleFamily value("migrationd_signal_value");
+  SampleFamily limit("migrationd_signal_limit");
+  SampleFamily age("migrationd_signal_age_seconds");
+  SampleFamily unreadable("migrationd_signal_unreadable");
+  SampleFamily allowed("migrationd_pace_allowed");
+  for (const auto& [name, condition] : snapshot.targets) {
+    if (condition.read_at == absl::InfinitePast()) continue;
+    std::map<std::string, const Reading*> shown;
+    for (const Reading& reading : condition.readings) {
+      const Reading*& worst = shown[reading.signal];
+      const bool worse = worst == nullptr || (reading.value.has_value() && (!worst->value.has_value() || *reading.value > *worst->value));
+      if (worse) worst = &reading;
+    }
+    for (const auto& [signal, reading] : shown) {
+      const std::vector<std::pair<std::string, std::string>> labels = {{"target", name}, {"signal", signal}};
+      if (reading->value.has_value()) value.Add(labels, *reading->value);
+      if (reading->limit > 0) limit.Add(labels, reading->limit);
+      age.Add(labels, absl::ToDoubleSeconds(now - condition.read_at));
+      unreadable.Add(labels, reading->value.has_value() ? 0 : 1);
+    }
+    allowed.Add({{"target", name}}, condition.hold.kind == HoldKind::kNone ? condition.allowed : 0);
+  }
+  for (SampleFamily* family : {&value, &limit, &age, &unreadable, &allowed}) families.push_back(std::move(*family).Take());
+}
+
 }  // namespace
 
 std::vector<prometheus::MetricFamily> BoardMetrics(const BoardSnapshot& snapshot, absl::Time now) {
@@ -143,6 +170,7 @@ std::vector<prometheus::MetricFamily> BoardMetrics(const BoardSnapshot& snapshot
   AddCounts(snapshot, families);
   AddMigrations(snapshot, snapshot.DatabaseTime(now), families);
   AddSurroundings(snapshot, now, families);
+  AddHealth(snapshot, now, families);
   return families;
 }
 

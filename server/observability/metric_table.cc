@@ -42,6 +42,14 @@ const std::vector<MetricInfo>& AllMetrics() {
       {"migrationd_fenced_commits_total", kCounter, "target", "Sub-batches that were refused since another owner took over."},
       {"migrationd_takeovers_total", kCounter, "target", "Fences taken on the target."},
       {"migrationd_hold_seconds_total", kCounter, "target,hold", "Time that runs of this process waited, by why."},
+      {"migrationd_sub_batches_yielded_total", kCounter, "target", "Sub-batches cancelled since another session had waited for them too long."},
+      // Health of targets, measured while this process works there.
+      {"migrationd_signal_value", kGauge, "target,signal",
+       "Last reading of a signal, in its unit (README, Health of targets); none while it cannot be read or does not apply."},
+      {"migrationd_signal_limit", kGauge, "target,signal", "From here on work stops (a budget), or is at its slowest (a gauge); none without a limit."},
+      {"migrationd_signal_age_seconds", kGauge, "target,signal", "Time since the target was last looked at for it."},
+      {"migrationd_signal_unreadable", kGauge, "target,signal", "1 while a signal that applies cannot be read: a missing privilege, an error."},
+      {"migrationd_pace_allowed", kGauge, "target", "Share of its pace that the target's health allows each migration, 0 to 1; 0 while a budget stops all."},
       // Service.
       {"grpc_server_started_total", kCounter, "grpc_type,grpc_service,grpc_method", "Calls begun."},
       {"grpc_server_handled_total", kCounter, "grpc_type,grpc_service,grpc_method,grpc_code", "Calls ended, by status code."},

@@ -100,6 +100,7 @@ struct Metrics::Families {
   Family<Counter>& step_failures = MakeCounter("migrationd_step_failures_total");
   Family<Counter>& fenced = MakeCounter("migrationd_fenced_commits_total");
   Family<Counter>& takeovers = MakeCounter("migrationd_takeovers_total");
+  Family<Counter>& yielded = MakeCounter("migrationd_sub_batches_yielded_total");
   Family<Counter>& hold = MakeCounter("migrationd_hold_seconds_total");
   Family<Counter>& started = MakeCounter("grpc_server_started_total");
   Family<Counter>& handled = MakeCounter("grpc_server_handled_total");
@@ -139,6 +140,8 @@ void Metrics::StepFailed(const std::string& target, const std::string& failure) 
 void Metrics::Fenced(const std::string& target) { families_->fenced.Add({{"target", target}}).Increment(); }
 
 void Metrics::TookOver(const std::string& target) { families_->takeovers.Add({{"target", target}}).Increment(); }
+
+void Metrics::Yielded(const std::string& target) { families_->yielded.Add({{"target", target}}).Increment(); }
 
 void Metrics::Held(const std::string& target, const std::string& hold, absl::Duration time) {
   families_->hold.Add({{"target", target}, {"hold", hold}}).Increment(absl::ToDoubleSeconds(time));

@@ -32,6 +32,7 @@ class Metrics {
   void StepFailed(const std::string& target, const std::string& failure);
   void Fenced(const std::string& target);
   void TookOver(const std::string& target);
+  void Yielded(const std::string& target);
   void Held(const std::string& target, const std::string& hold, absl::Duration time);
 
   // "/migrationcontrol.v1.MigrationControl/Pause"; what is no method of the kind that callers can make up at will goes under "unknown".

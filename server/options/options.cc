@@ -16,6 +16,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "migrations/model/status_macros.h"
+#include "server/options/health_options.h"
 
 #ifndef MIGRATIOND_VERSION
 #define MIGRATIOND_VERSION "unknown"
@@ -248,13 +249,16 @@ absl::Status ReadTargetNode(const std::string& file, const std::string& name, co
     } else if (field == "search_path" && entry.second.IsSequence()) {
       target.search_path.clear();
       for (const auto& schema : entry.second) target.search_path.push_back(schema.Scalar());
+    } else if (field == "health") {
+      MD_RETURN_IF_ERROR(ReadHealthNode(file, absl::StrCat(key, ".health"), entry.second, target.health));
     } else {
-      return BadFile(place, absl::StrCat(key, ".", field), "is not known or has the wrong form; expected url, url_file or search_path.");
+      return BadFile(place, absl::StrCat(key, ".", field), "is not known or has the wrong form; expected url, url_file, search_path or health.");
     }
   }
   const absl::Status set = SetTarget(options, name, url);
   if (!set.ok()) return BadFile(PlaceOf(file, node.Mark()), key, std::string(set.message()));
   options.targets[name].search_path = target.search_path;
+  options.targets[name].health = target.health;
   return absl::OkStatus();
 }
 
@@ -434,7 +438,10 @@ std::string PrintConfig(const Options& options) {
       out << YAML::Key << name << YAML::Value << YAML::BeginMap;
       if (!target.url.empty()) out << YAML::Key << "url" << YAML::Value << RedactUrl(target.url);
       if (!target.url_file.empty()) out << YAML::Key << "url_file" << YAML::Value << target.url_file;
-      out << YAML::Key << "search_path" << YAML::Value << YAML::Flow << target.search_path << YAML::EndMap;
+      out << YAML::Key << "search_path" << YAML::Value << YAML::Flow << target.search_path;
+      out << YAML::Key << "health" << YAML::Value;
+      EmitHealth(target.health, out);
+      out << YAML::EndMap;
     }
     out << YAML::EndMap;
   }

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "migrations/pacing/signals.h"
 #include "server/observability/log.h"
 
 namespace migrationd {
@@ -22,6 +23,7 @@ struct TargetOptions {
   std::string url;       // or:
   std::string url_file;  // read again on every new connection
   std::vector<std::string> search_path = {"public"};
+  HealthLimits health;
 };
 
 struct Options {

@@ -24,6 +24,7 @@ constexpr Entry kEntries[] = {
     {"ListJobs", Role::kViewer},
     {"ListEvents", Role::kViewer},
     {"ListFailures", Role::kViewer},
+    {"ListTargets", Role::kViewer},
     {"Validate", Role::kViewer},
     {"Enqueue", Role::kOperator},
     {"Plan", Role::kOperator},

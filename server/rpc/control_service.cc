@@ -222,6 +222,20 @@ MigrationControlService::Reactor* MigrationControlService::GetDefinition(Context
   return Answer(context, get(), request->migration());
 }
 
+MigrationControlService::Reactor* MigrationControlService::ListTargets(Context* context, const v1::ListTargetsRequest*,
+                                                                       v1::ListTargetsResponse* response) {
+  const auto list = [&]() -> absl::Status {
+    MD_ASSIGN_OR_RETURN(const Admitted call, Admit(*context, "ListTargets", ""));
+    const auto snapshot = VisibleTo(call.principal, parts_.board.Get());
+    for (const auto& [name, condition] : snapshot->targets) {
+      const auto running = snapshot->work.runs.find(name);
+      *response->add_targets() = ToProto(name, condition, running == snapshot->work.runs.end() ? 0 : running->second);
+    }
+    return absl::OkStatus();
+  };
+  return Answer(context, list(), "");
+}
+
 WatchHub::Reactor* MigrationControlService::Watch(Context* context, const v1::WatchRequest* request) {
   const auto call = Admit(*context, "Watch", request->migration());
   const absl::Status allowed = call.ok() ? CheckText(*request) : call.status();

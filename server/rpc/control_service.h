@@ -47,6 +47,8 @@ class MigrationControlService final : public migrationcontrol::v1::MigrationCont
                   migrationcontrol::v1::StatusResponse* response) override;
   Reactor* GetDefinition(Context* context, const migrationcontrol::v1::GetDefinitionRequest* request,
                          migrationcontrol::v1::GetDefinitionResponse* response) override;
+  Reactor* ListTargets(Context* context, const migrationcontrol::v1::ListTargetsRequest* request,
+                       migrationcontrol::v1::ListTargetsResponse* response) override;
   WatchHub::Reactor* Watch(Context* context, const migrationcontrol::v1::WatchRequest* request) override;
 
   // From the databases.

@@ -53,6 +53,17 @@ void FillIntent(const Intent& intent, v1::Intent& out) {
   SetTime(TimeOr(intent.until), out, &v1::Intent::mutable_until);
 }
 
+v1::Reading ToProto(const Reading& reading) {
+  v1::Reading out;
+  out.set_signal(reading.signal);
+  if (reading.value.has_value()) out.set_value(*reading.value);
+  out.set_limit(reading.limit);
+  out.set_unit(reading.unit);
+  SetTime(reading.at, out, &v1::Reading::mutable_at);
+  out.set_detail(reading.detail);
+  return out;
+}
+
 // A hold says why a PENDING or RUNNING migration is not working, or why a cleanup or verification that was asked for is not done;
 // otherwise the state itself says it.
 void FillHold(const Migration& m, v1::Hold& out) {
@@ -62,6 +73,7 @@ void FillHold(const Migration& m, v1::Hold& out) {
   out.set_reason(m.hold.reason);
   SetTime(TimeOr(m.hold.since), out, &v1::Hold::mutable_since);
   SetTime(TimeOr(m.hold.until), out, &v1::Hold::mutable_until);
+  for (const Reading& reading : m.hold.readings) *out.add_readings() = ToProto(reading);
 }
 
 void FillSizes(const Migration& m, absl::Time now, v1::Migration& out) {
@@ -169,7 +181,9 @@ void FillTime(const Migration& m, absl::Time now, v1::TimeAccount& out) {
   out.mutable_holds()->insert(account.begin(), account.end());
 }
 
-void FillPace(const StoredMigration& stored, absl::Time now, v1::MigrationPace& out) {
+void FillPace(const StoredMigration& stored, const LiveWork& live, absl::Time now, v1::MigrationPace& out) {
+  out.set_allowed(live.allowed);
+  if (live.limited_by.has_value()) *out.mutable_limited_by() = ToProto(*live.limited_by);
   const std::optional<PaceOverride>& pinned = stored.migration.pace_override;
   const PaceInForce pace = PaceOf(*stored.definition, pinned, now);
   SetDuration(pace.interval, out.mutable_interval());
@@ -283,7 +297,7 @@ v1::Migration ToProto(const StoredMigration& stored, const LiveWork& live, const
   SetTime(times.as_of, out, &v1::Migration::mutable_as_of);
   FillWork(stored, live, out);
   FillSizes(m, times.now, out);
-  FillPace(stored, times.now, *out.mutable_pace());
+  FillPace(stored, live, times.now, *out.mutable_pace());
   FillTime(m, times.now, *out.mutable_time());
   FillProgress(stored, times.now, *out.mutable_progress());
   FillSteps(stored, out);
@@ -365,6 +379,22 @@ v1::FreezeInfo ToProto(const FreezeRecord& freeze) {
   out.set_reason(freeze.reason);
   SetTime(freeze.since, out, &v1::FreezeInfo::mutable_since);
   SetTime(TimeOr(freeze.until), out, &v1::FreezeInfo::mutable_until);
+  return out;
+}
+
+v1::TargetInfo ToProto(const std::string& name, const TargetCondition& condition, int running) {
+  v1::TargetInfo out;
+  out.set_name(name);
+  out.set_reachable(condition.reachable);
+  out.set_reason(condition.error);
+  out.set_running(running);
+  for (const Reading& reading : condition.readings) *out.add_readings() = ToProto(reading);
+  if (condition.hold.kind != HoldKind::kNone) {
+    out.mutable_hold()->set_kind(ToProto(condition.hold.kind));
+    out.mutable_hold()->set_reason(condition.hold.reason);
+    for (const Reading& reading : condition.hold.readings) *out.mutable_hold()->add_readings() = ToProto(reading);
+  }
+  out.set_allowed(condition.allowed);
   return out;
 }
 

@@ -35,6 +35,8 @@ migrationcontrol::v1::Event ToProto(const EventRecord& event);
 migrationcontrol::v1::Job ToProto(const JobRecord& job);
 migrationcontrol::v1::RowFailure ToProto(const RowFailure& failure);
 migrationcontrol::v1::FreezeInfo ToProto(const FreezeRecord& freeze);
+// `running`: migrations of this process that work there.
+migrationcontrol::v1::TargetInfo ToProto(const std::string& name, const TargetCondition& condition, int running);
 
 // Nothing for InfinitePast and InfiniteFuture.
 std::optional<google::protobuf::Timestamp> ToTimestamp(absl::Time time);

@@ -22,7 +22,7 @@ bool SameForReaders(const BoardEntry& a, const BoardEntry& b) {
          x.progress.unchanged_rows == y.progress.unchanged_rows && x.progress.verify_fraction == y.progress.verify_fraction &&
          x.progress.verify_regressed == y.progress.verify_regressed &&
          x.progress.rows_per_second == y.progress.rows_per_second && x.catalog_digest == y.catalog_digest &&
-         x.catalog_missing == y.catalog_missing && a.live.backends.size() == b.live.backends.size() &&
+         x.catalog_missing == y.catalog_missing && a.live.backends.size() == b.live.backends.size() && a.live.allowed == b.live.allowed &&
          a.stored.lease.has_value() == b.stored.lease.has_value() &&
          (!a.stored.lease.has_value() || (a.stored.lease->token == b.stored.lease->token && a.stored.lease->live == b.stored.lease->live));
 }

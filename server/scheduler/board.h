@@ -25,7 +25,9 @@ struct LiveWork {
     int pid = 0;
     int lane = 0;
   };
-  std::vector<Backend> backends;
+  std::vector<Backend> backends = {};
+  double allowed = 1;                      // share of its pace that the target's health allows
+  std::optional<Reading> limited_by = {};  // what holds it below 1
 };
 
 struct BoardEntry {
@@ -52,6 +54,11 @@ std::optional<absl::Time> DeadlineOf(const StoredMigration& stored);
 struct TargetCondition {
   bool reachable = false;
   std::string error;  // empty when reachable
+  // What was last measured; empty while nothing of this process works there.
+  std::vector<Reading> readings = {};
+  absl::Time read_at = absl::InfinitePast();  // process clock
+  double allowed = 1;
+  Hold hold = {};  // THROTTLED while a budget of the whole target is used up
 };
 
 inline constexpr std::size_t kDeletedKept = 1000;

@@ -74,6 +74,7 @@ class View {
       if (Hold hold = AfterOthers(stored); hold.kind != HoldKind::kNone) return hold;
       if (Hold hold = BehindStrict(stored); hold.kind != HoldKind::kNone) return hold;
     }
+    if (Hold hold = Throttled(stored); hold.kind != HoldKind::kNone) return hold;
     if (Hold hold = OutOfWindow(stored); hold.kind != HoldKind::kNone) return hold;
     const auto target = snapshot_.targets.find(m.target);
     if (target == snapshot_.targets.end()) {
@@ -151,6 +152,18 @@ class View {
                       absl::StrCat("waits for the earlier ", o.name, " (", std::string(StateName(o.state)), ")"));
     }
     return Hold{};
+  }
+
+  Hold Throttled(const StoredMigration& stored) const {
+    const auto verdict = snapshot_.health.find(stored.migration.target);
+    const HealthStop* stop = verdict == snapshot_.health.end() ? nullptr : verdict->second->StopOf(TableOf(*stored.definition));
+    if (stop == nullptr) return Hold{};
+    // Who has lost the target himself says better why, and has to try again to find it back.
+    const auto run = snapshot_.runs.find(stored.migration.id.value);
+    if (stop->stale && run != snapshot_.runs.end() && run->second.away) return Hold{};
+    Hold hold = MakeHold(HoldKind::kThrottled, stop->reason);
+    hold.readings = stop->readings;
+    return hold;
   }
 
   Hold OutOfWindow(const StoredMigration& stored) const {

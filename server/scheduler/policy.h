@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "migrations/pacing/windows.h"
 #include "server/execution/migration_run.h"
+#include "server/health/health_source.h"
 #include "server/scheduler/board.h"
 #include "store/control_store.h"
 
@@ -26,6 +27,7 @@ struct RunFacts {
   std::string lease_token;
   bool trusted = true;        // its lease still is to be trusted by the process clock
   bool limit_reached = false; // canary
+  bool away = false;          // it has no connection, and tries to get one
   MigrationRun::Purpose purpose = MigrationRun::Purpose::kMigrate;
 };
 
@@ -35,6 +37,7 @@ struct PolicySnapshot {
   const std::vector<FreezeRecord>* freezes = nullptr;
   std::map<std::int64_t, RunFacts> runs;                     // of this process, by migration
   std::map<std::string, TargetCondition> targets;            // configured here
+  HealthVerdicts health = {};                                // of targets that are looked after
   bool stopping = false;                                     // this process is shutting down
 };
 

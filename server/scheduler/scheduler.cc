@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "migrations/kinds/plan.h"
 #include "migrations/model/status_macros.h"
 #include "migrations/model/verbs.h"
 #include "server/observability/log.h"
@@ -15,6 +16,8 @@ namespace {
 constexpr absl::Duration kStoreRetryFirst = absl::Milliseconds(250);
 constexpr absl::Duration kStoreRetryLongest = absl::Seconds(5);
 constexpr std::size_t kHoldsPerWriteMax = 500;
+// Rows of the pace log that wait for the store; what comes beyond is in the log of the process only.
+constexpr std::size_t kPaceEventsMax = 200;
 
 }  // namespace
 
@@ -69,6 +72,7 @@ absl::Time Scheduler::RunOnce() {
   ReapFinished();
   Refresh(now);
   if (loaded_) {
+    LookAtHealth(now);
     for (const Action& action : Decide(MakeSnapshot(now), options_.limits)) Act(action);
     for (auto& [id, run] : runs_) run->Pump();
     ReapFinished();
@@ -150,12 +154,63 @@ PolicySnapshot Scheduler::MakeSnapshot(absl::Time now) const {
     snapshot.runs[id] = {.lease_token = run->lease().token,
                          .trusted = run->trusted(),
                          .limit_reached = run->limit_reached(),
+                         .away = run->Away(),
                          .purpose = run->purpose()};
   }
-  for (const auto& [name, target] : targets_) snapshot.targets[name] = TargetCondition{true, ""};
+  for (const auto& [name, target] : targets_) snapshot.targets[name].reachable = true;
+  snapshot.health = health_;
   absl::MutexLock lock(&mutex_);
   snapshot.stopping = stopping_;
   return snapshot;
+}
+
+// ---- health -------------------------------------------------------------------------------------------------------------------
+
+void Scheduler::LookAtHealth(absl::Time now) {
+  if (options_.health == nullptr) return;
+  std::map<std::string, TargetWork> work;
+  for (const auto& [id, run] : runs_) {
+    const StoredMigration* stored = Find({id});
+    if (run->finished() || stored == nullptr || run->purpose() != MigrationRun::Purpose::kMigrate) continue;
+    TargetWork& there = work[stored->migration.target];
+    there.tables.push_back(TableOf(*stored->definition));
+    if (const auto claim = run->WorkingClaim(); claim.has_value()) there.claims.push_back(*claim);
+    there.allowance_used = there.allowance_used || run->allowance_used();
+  }
+  options_.health->Watch(work);
+  health_ = options_.health->Verdicts();
+  for (const auto& [id, run] : runs_) {
+    const auto verdict = health_.find(TargetOf({id}));
+    run->SetAllowed(verdict == health_.end() ? 1 : verdict->second->allowed);
+  }
+  LogPace(snapshot_.as_of + (now - snapshot_read_at_));
+}
+
+void Scheduler::LogPace(absl::Time database_now) {
+  const auto write = [this](std::optional<EventRecord> event) {
+    if (!event.has_value()) return;
+    event->actor = absl::StrCat("migrationd ", options_.owner);
+    Log(LogLevel::kInfo, "pace", {{"migration", event->migration}, {"target", event->target}, {"from", event->from}, {"to", event->to},
+                                  {"reason", event->reason}});
+    if (events_to_record_.size() < kPaceEventsMax) events_to_record_.push_back(*std::move(event));
+  };
+  for (const auto& [id, run] : runs_) {
+    const StoredMigration* stored = Find({id});
+    if (run->finished() || stored == nullptr || run->purpose() != MigrationRun::Purpose::kMigrate) continue;
+    const auto found = health_.find(stored->migration.target);
+    const HealthVerdict* verdict = found == health_.end() ? nullptr : found->second.get();
+    const HealthStop* stop = verdict == nullptr ? nullptr : verdict->StopOf(TableOf(*stored->definition));
+    if (stop != nullptr && stop->stale && run->Away()) stop = nullptr;
+    write(pace_log_.Note(stored->migration, verdict, stop, database_now));
+  }
+  for (const YieldNote& note : options_.health->TakeYields()) {
+    metrics_.Yielded(note.target);
+    for (const auto& [id, run] : runs_) {
+      const StoredMigration* stored = Find({id});
+      if (stored == nullptr || stored->migration.target != note.target || stored->migration.name != note.yielded.migration) continue;
+      write(pace_log_.NoteYield(stored->migration, note.yielded, database_now));
+    }
+  }
 }
 
 // ---- acting -------------------------------------------------------------------------------------------------------------------
@@ -333,6 +388,7 @@ void Scheduler::ReapFinished() {
       woken_ = true;
     }
     run_holds_.erase(it->first);
+    pace_log_.Forget(run.id());
     it = runs_.erase(it);
   }
   if (released.empty()) return;
@@ -366,6 +422,11 @@ void Scheduler::Record(absl::Time now) {
   if (!holds_to_record_.empty()) {
     const absl::Status status = store_.RecordHolds(std::exchange(holds_to_record_, {}));
     if (!status.ok()) Log(LogLevel::kWarning, "holds_not_recorded", {{"status", status.ToString()}});
+  }
+  for (const EventRecord& event : std::exchange(events_to_record_, {})) {
+    const absl::Status status = store_.AppendEvent(event);
+    if (!status.ok()) Log(LogLevel::kWarning, "pace_not_recorded", {{"migration", event.migration}, {"status", status.ToString()}});
+    if (absl::IsUnavailable(status)) break;  // not to wait for it again and again
   }
   std::vector<ProgressUpdate> updates;
   for (auto& [id, run] : runs_) {
@@ -412,6 +473,10 @@ void Scheduler::Publish(absl::Time now) {
     lease.live = true;
     run->Account(database_now);
     live[id] = {run->Counters(), shown, run->Live(), lease};
+    if (const auto verdict = health_.find(target); verdict != health_.end()) {
+      live[id].work.allowed = verdict->second->allowed;
+      live[id].work.limited_by = verdict->second->limited_by;
+    }
     if (LastError* error = live[id].counters.last_error.has_value() ? &*live[id].counters.last_error : nullptr;
         error != nullptr && error->at == absl::InfinitePast()) {
       run->StampLastError(database_now);
@@ -452,7 +517,22 @@ void Scheduler::Publish(absl::Time now) {
     board.targets.clear();
     for (const auto& [name, target] : targets_) {
       const auto found = trouble.find(name);
-      board.targets[name] = {found == trouble.end(), found == trouble.end() ? "" : found->second};
+      TargetCondition& condition = board.targets[name];
+      condition.reachable = found == trouble.end();
+      if (found != trouble.end()) condition.error = found->second;
+      const auto verdict = health_.find(name);
+      if (verdict == health_.end()) continue;
+      condition.readings = verdict->second->readings;
+      condition.read_at = verdict->second->read_at;
+      condition.allowed = verdict->second->allowed;
+      if (!verdict->second->stop.has_value()) continue;
+      // It was not one signal: nothing at all was answered.
+      if (condition.reachable && verdict->second->stop->stale && verdict->second->stop->readings.empty()) {
+        condition.reachable = false;
+        condition.error = verdict->second->stop->reason;
+      }
+      condition.hold = Hold{.kind = HoldKind::kThrottled, .reason = verdict->second->stop->reason};
+      condition.hold.readings = verdict->second->stop->readings;
     }
   });
 }

@@ -16,6 +16,8 @@
 #include "server/control/controller.h"
 #include "server/execution/migration_run.h"
 #include "server/execution/worker_pool.h"
+#include "server/health/health_source.h"
+#include "server/health/pace_log.h"
 #include "server/observability/metrics.h"
 #include "server/scheduler/board.h"
 #include "server/scheduler/lease_keeper.h"
@@ -32,6 +34,8 @@ struct SchedulerOptions {
   absl::Duration record_interval = absl::Seconds(1);        // of counters and job rows in the store
   PolicyLimits limits;
   std::map<std::string, std::vector<std::string>> target_search_path;  // default: public
+  // Looks after the health of targets; outlives the scheduler. Null: nothing is measured, and nothing held or slowed by it.
+  HealthSource* health = nullptr;
   // Makes the store ready (schema); asked again until it is OK, before anything is read.
   std::function<absl::Status()> prepare_store = [] { return absl::OkStatus(); };
 };
@@ -65,6 +69,10 @@ class Scheduler : public SchedulerSignal {
   void Loop();
   // Reads the store when due; keeps the last snapshot when it cannot be read.
   void Refresh(absl::Time now);
+  // Says what is at work where, and takes in the newest verdicts.
+  void LookAtHealth(absl::Time now);
+  // What of them is history.
+  void LogPace(absl::Time database_now);
   void Act(const Action& action);
   void Claim(const Action& action);
   void MutateSimple(const Action& action);
@@ -104,6 +112,9 @@ class Scheduler : public SchedulerSignal {
   absl::Time published_at_ = absl::InfinitePast();
   absl::Time next_record_ = absl::InfinitePast();
   std::vector<HoldUpdate> holds_to_record_;
+  HealthVerdicts health_;
+  PaceLog pace_log_;
+  std::vector<EventRecord> events_to_record_;
   std::map<std::int64_t, Hold> run_holds_;  // last shown, for `since`
   std::map<std::int64_t, std::unique_ptr<MigrationRun>> runs_;
   std::thread thread_;

@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "migrations/kinds/plan.h"
 #include "migrations/model/key.h"
+#include "migrations/pacing/signals.h"
 #include "server/targets/rehearsal.h"
 #include "store/control_store.h"
 
@@ -201,6 +202,37 @@ struct TargetHealth {
   bool pooled = false;     // behind a transaction pooler
 };
 
+// What one look at the target's health is to find.
+struct VitalsRequest {
+  std::vector<std::string> tables = {};  // as definitions write them; those without a schema are looked up in the target's search_path
+  // Also how long a small synchronous commit takes. It locks a row of migration_control.identity for a moment, and so writes a few bytes.
+  bool measure_commit = false;
+};
+
+// A sub-batch that was cancelled since somebody else waited for it.
+struct Yielded {
+  std::string migration = {};
+  int backend_pid = 0;
+  int waiter_pid = 0;
+  std::string waiter = {};  // its application_name; empty where it may not be seen
+  absl::Duration waited = absl::ZeroDuration();
+};
+
+// One connection that looks after the target's health. For one thread at a time. Holds no transaction between calls, and no session
+// state, so that it works behind a transaction pooler. Every call ends within a few seconds, whatever the target does.
+class HealthSession {
+ public:
+  virtual ~HealthSession() = default;
+
+  // A signal that cannot be read, for want of a privilege for instance, is in `unreadable`, with the reason; that is no error.
+  // After an error (the connection broke, the target did not answer) open another session.
+  virtual absl::StatusOr<TargetVitals> Read(const VitalsRequest& request) = 0;
+
+  // Cancels what the backends of these claims execute for which a session that is not ours has waited for at least `patience`. Nothing
+  // of theirs commits. Returns what was cancelled, each backend once, at most ten.
+  virtual absl::StatusOr<std::vector<Yielded>> YieldToWaiters(const std::vector<FenceClaim>& claims, absl::Duration patience) = 0;
+};
+
 // One database. Thread-safe: each call uses a connection of its own or a pooled one, at most a configured number at once.
 class Target {
  public:
@@ -298,6 +330,9 @@ class Target {
 
   // Leaves a tombstone, so that the name is never begun again here.
   virtual absl::Status Forget(const std::string& migration, const std::string& control_id) = 0;
+
+  // UNAVAILABLE: no connection.
+  virtual absl::StatusOr<std::unique_ptr<HealthSession>> OpenHealth() = 0;
 
   // The freeze flag of migration_control.freeze(): its reason, nullopt when not frozen.
   virtual absl::StatusOr<std::optional<std::string>> FrozenReason() = 0;

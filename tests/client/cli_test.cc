@@ -44,8 +44,8 @@ sql_batch:
 
 const char* const kCommands[] = {"list",   "status",         "jobs",       "failures",  "events",  "show",    "watch",
                                  "wait",   "enqueue",        "start",      "validate",  "pause",   "resume",
-                                 "retry",  "set-batch-size", "set-pace", "accept",     "cancel",    "cleanup", "delete",
-                                 "freeze", "unfreeze",       "completion", "target-sql"};
+                                 "retry",  "set-batch-size", "set-pace",   "accept",    "cancel",  "cleanup", "delete",
+                                 "freeze", "unfreeze",       "completion", "target-sql", "targets"};
 
 // Exactly one line, so that it can be found in a log.
 MATCHER_P(IsOneErrorLine, inner, "") {
@@ -609,6 +609,18 @@ TEST_F(CliTest, TargetSqlPrintsTheSchemaWithoutAServer) {
   EXPECT_EQ(Run({"target-sql", "--from", "0", "--contract"}).out, result.out);
   EXPECT_THAT(Run({"target-sql", "--from", "1"}).out, HasSubstr("-- Nothing to do"));
   EXPECT_EQ(Run({"target-sql", "--from", "99"}).exit_status, 2);
+}
+
+TEST_F(CliTest, TargetsShowsWhatTheirHealthAllows) {
+  const std::string table = Run({"targets"}).out;
+  EXPECT_THAT(table, HasSubstr("NAME  REACHABLE             RUNNING  ALLOWED  HOLD\n"));
+  EXPECT_THAT(table, HasSubstr("main  yes                   2        50.0%    THROTTLED: replica_lag 31 s\n"));
+  EXPECT_THAT(table, HasSubstr("away  no: no route to host  0        100.0%   -\n"));
+  EXPECT_THAT(Run({"targets", "-o", "wide"}).out,
+              HasSubstr("replica_lag 31.2 s, limit 30 s (replica standby); active_backends unknown (needs pg_monitor)\n"));
+  EXPECT_EQ(Run({"targets", "-o", "name"}).out, "main\naway\n");
+  EXPECT_EQ(Run({"-t", "away", "targets", "-o", "name"}).out, "away\n");
+  EXPECT_THAT(Run({"targets", "-o", "json"}).out, HasSubstr("\"signal\": \"replica_lag\""));
 }
 
 }  // namespace

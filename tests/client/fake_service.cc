@@ -112,6 +112,32 @@ grpc::Status FakeService::ListJobs(grpc::ServerContext*, const v1::ListJobsReque
   return status;
 }
 
+grpc::Status FakeService::ListTargets(grpc::ServerContext*, const v1::ListTargetsRequest* request, v1::ListTargetsResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  v1::TargetInfo* main = response->add_targets();
+  main->set_name("main");
+  main->set_reachable(true);
+  main->set_running(2);
+  main->set_allowed(0.5);
+  main->mutable_hold()->set_kind(v1::HOLD_KIND_THROTTLED);
+  main->mutable_hold()->set_reason("replica_lag 31 s");
+  v1::Reading* lag = main->add_readings();
+  lag->set_signal("replica_lag");
+  lag->set_value(31.25);
+  lag->set_limit(30);
+  lag->set_unit("s");
+  lag->set_detail("replica standby");
+  v1::Reading* unknown = main->add_readings();
+  unknown->set_signal("active_backends");
+  unknown->set_limit(50);
+  unknown->set_detail("needs pg_monitor");
+  v1::TargetInfo* away = response->add_targets();
+  away->set_name("away");
+  away->set_reason("no route to host");
+  away->set_allowed(1);
+  return Record("ListTargets", *request);
+}
+
 grpc::Status FakeService::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
                                      v1::ListEventsResponse* response) {
   absl::MutexLock lock(&mutex_);

@@ -74,6 +74,7 @@ class FakeService : public v1::MigrationControl::Service {
                         v1::ListJobsResponse* response) override;
   grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
                           v1::ListEventsResponse* response) override;
+  grpc::Status ListTargets(grpc::ServerContext*, const v1::ListTargetsRequest* request, v1::ListTargetsResponse* response) override;
   grpc::Status GetDefinition(grpc::ServerContext*, const v1::GetDefinitionRequest* request,
                              v1::GetDefinitionResponse* response) override;
   grpc::Status Enqueue(grpc::ServerContext*, const v1::EnqueueRequest* request, v1::EnqueueResponse* response) override;

@@ -30,6 +30,25 @@ std::string OwnCluster::UrlAs(const std::string& role, const std::string& databa
   return absl::StrReplaceAll(postgres_->Url(database), {{"user=postgres", "user=" + role}});
 }
 
+std::unique_ptr<PrivatePostgres> OwnCluster::MakeStandby(const std::string& name) {
+  const auto binaries = PrivatePostgres::FindBinaries();
+  EXPECT_THAT(binaries, IsOk());
+  if (!binaries.ok()) return nullptr;
+  const std::string directory = folder_.path() + "/" + name;
+  const auto copied = RunCommand({*binaries + "/pg_basebackup", "--pgdata=" + directory + "/data", "--write-recovery-conf",
+                                  "--wal-method=stream", "--checkpoint=fast", "--dbname=" + postgres_->Url() + "&application_name=" + name});
+  EXPECT_THAT(copied, IsOk());
+  if (!copied.ok() || copied->exit_status != 0) {
+    ADD_FAILURE() << (copied.ok() ? copied->err : "");
+    return nullptr;
+  }
+  // The server may run as another user than the test.
+  EXPECT_THAT(RunCommand({"/bin/chown", "-R", "--reference=" + folder_.path() + "/pg/data", directory + "/data"}), IsOk());
+  auto started = PrivatePostgres::Start({.directory = directory, .settings = {"max_connections=60", "log_min_messages=fatal"}});
+  EXPECT_THAT(started, IsOk());
+  return started.ok() ? *std::move(started) : nullptr;
+}
+
 void OwnCluster::Crash() { MD_EXPECT_OK(postgres_->Stop("immediate")); }
 void OwnCluster::Restart() { MD_EXPECT_OK(postgres_->Restart()); }
 

@@ -17,6 +17,8 @@ class OwnCluster {
   // Makes it unless it exists; its URL, as the superuser or as another role.
   std::string Database(const std::string& name);
   std::string UrlAs(const std::string& role, const std::string& database) const;
+  // A streaming replica of it under that application_name, made from a base backup. Stopped by its destructor, which has to come first.
+  std::unique_ptr<PrivatePostgres> MakeStandby(const std::string& name);
   // As a crash of the machine.
   void Crash();
   void Restart();

@@ -561,4 +561,53 @@ absl::Status InMemoryTarget::Forget(const std::string& migration, const std::str
   return database_->Leave("Forget", stop_);
 }
 
+void InMemoryDatabase::SetVitals(const TargetVitals& vitals) {
+  absl::MutexLock lock(&mutex_);
+  vitals_ = vitals;
+}
+
+void InMemoryDatabase::MakeSomebodyWait(const std::string& migration) {
+  absl::MutexLock lock(&mutex_);
+  waited_for_.insert(migration);
+}
+
+class InMemoryHealthSession final : public HealthSession {
+ public:
+  InMemoryHealthSession(std::shared_ptr<InMemoryDatabase> database, std::stop_token stop)
+      : database_(std::move(database)), stop_(std::move(stop)) {}
+
+  absl::StatusOr<TargetVitals> Read(const VitalsRequest&) override {
+    MD_RETURN_IF_ERROR(database_->Enter("ReadHealth", stop_));
+    TargetVitals vitals;
+    {
+      absl::MutexLock lock(&database_->mutex_);
+      vitals = database_->vitals_;
+      vitals.at = absl::FromUnixSeconds(1'800'000'000) + absl::Milliseconds(++looks_);
+    }
+    MD_RETURN_IF_ERROR(database_->Leave("ReadHealth", stop_));
+    return vitals;
+  }
+
+  absl::StatusOr<std::vector<Yielded>> YieldToWaiters(const std::vector<FenceClaim>& claims, absl::Duration patience) override {
+    MD_RETURN_IF_ERROR(database_->Enter("YieldToWaiters", stop_));
+    std::vector<Yielded> yielded;
+    absl::MutexLock lock(&database_->mutex_);
+    for (const FenceClaim& claim : claims) {
+      if (database_->waited_for_.erase(claim.migration) == 0) continue;
+      yielded.push_back({.migration = claim.migration, .backend_pid = 7, .waiter_pid = 99, .waiter = "psql", .waited = patience});
+    }
+    return yielded;
+  }
+
+ private:
+  const std::shared_ptr<InMemoryDatabase> database_;
+  const std::stop_token stop_;
+  int looks_ = 0;
+};
+
+absl::StatusOr<std::unique_ptr<HealthSession>> InMemoryTarget::OpenHealth() {
+  MD_RETURN_IF_ERROR(database_->Enter("OpenHealth", stop_));
+  return std::make_unique<InMemoryHealthSession>(database_, stop_);
+}
+
 }  // namespace migrationd

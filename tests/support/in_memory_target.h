@@ -51,6 +51,11 @@ class InMemoryDatabase {
   // The orphan's backend gets to its check-and-set now. True when it committed.
   bool LetOrphanCommit();
 
+  // What looks at its health find from now on; the time is that of the look.
+  void SetVitals(const TargetVitals& vitals);
+  // The next look for sessions that wait finds that this claim's sub-batch was in the way.
+  void MakeSomebodyWait(const std::string& migration);
+
   void DropControlSchema();
   void DropOwner(const std::string& migration);
   // Another, empty one stands behind the name.
@@ -70,6 +75,7 @@ class InMemoryDatabase {
  private:
   friend class InMemoryTarget;
   friend class InMemorySession;
+  friend class InMemoryHealthSession;
 
   struct Owner {
     std::string control_id;
@@ -108,6 +114,8 @@ class InMemoryDatabase {
   std::optional<Orphan> orphan_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> steps_run_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> calls_ ABSL_GUARDED_BY(mutex_);
+  TargetVitals vitals_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> waited_for_ ABSL_GUARDED_BY(mutex_);
 };
 
 class InMemoryTarget final : public Target {
@@ -148,6 +156,7 @@ class InMemoryTarget final : public Target {
   absl::Status Barrier(const FenceClaim& claim, bool completed) override;
   absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) override;
   absl::Status Forget(const std::string& migration, const std::string& control_id) override;
+  absl::StatusOr<std::unique_ptr<HealthSession>> OpenHealth() override;
   absl::StatusOr<std::optional<std::string>> FrozenReason() override { return std::optional<std::string>(); }
 
  private:

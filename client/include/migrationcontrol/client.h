@@ -100,6 +100,7 @@ class Client {
   absl::StatusOr<v1::StatusResponse> Status(const std::string& migration);
   absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request);
   absl::StatusOr<v1::ListFailuresResponse> ListFailures(const v1::ListFailuresRequest& request);
+  absl::StatusOr<v1::ListTargetsResponse> ListTargets(const v1::ListTargetsRequest& request);
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request);
   absl::StatusOr<v1::GetDefinitionResponse> GetDefinition(const std::string& migration);
   absl::StatusOr<v1::ValidateResponse> Validate(const v1::ValidateRequest& request);

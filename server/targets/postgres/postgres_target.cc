@@ -1,5 +1,6 @@
 #include "server/targets/postgres/postgres_target.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,7 @@
 #include "server/targets/postgres/control_schema.h"
 #include "server/targets/postgres/failed_rows.h"
 #include "server/targets/postgres/fence.h"
+#include "server/targets/postgres/health_session.h"
 #include "server/targets/postgres/key_histogram.h"
 #include "server/targets/postgres/lane_planner.h"
 #include "server/targets/postgres/lane_session.h"
@@ -504,6 +506,19 @@ absl::Status PostgresTarget::Forget(const std::string& migration, const std::str
     MD_RETURN_IF_ERROR(EnsureSchema(connection, schema_steps_, Contracting::kLeave));
     return ForgetIn(connection, migration, control_id);
   });
+}
+
+absl::StatusOr<std::unique_ptr<HealthSession>> PostgresTarget::OpenHealth() {
+  ConnectOptions connect;
+  MD_ASSIGN_OR_RETURN(connect.url, options_.url());
+  connect.connect_timeout = std::min(options_.connect_timeout, kHealthAnswerTime);
+  connect.query_timeout = kHealthAnswerTime;
+  connect.stop = stop_;
+  MD_ASSIGN_OR_RETURN(std::unique_ptr<Connection> connection, Connection::Open(connect));
+  const std::string path = absl::StrJoin(options_.search_path, ", ", [](std::string* out, const std::string& schema) {
+    out->append(QuoteIdentifier(schema));
+  });
+  return MakeHealthSession(std::move(connection), path);
 }
 
 absl::StatusOr<std::optional<std::string>> PostgresTarget::FrozenReason() {

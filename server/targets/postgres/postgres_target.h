@@ -67,6 +67,7 @@ class PostgresTarget : public Target {
   absl::Status Barrier(const FenceClaim& claim, bool completed) override;
   absl::StatusOr<QuiesceResult> Revoke(const TakeOverRequest& request, absl::Duration wait) override;
   absl::Status Forget(const std::string& migration, const std::string& control_id) override;
+  absl::StatusOr<std::unique_ptr<HealthSession>> OpenHealth() override;
   absl::StatusOr<std::optional<std::string>> FrozenReason() override;
 
  private:

@@ -152,6 +152,7 @@ class FakeTarget final : public Target, public std::enable_shared_from_this<Fake
     return Unexpected("RunStep");
   }
   absl::Status ForgetSteps(const FenceClaim&) override { return Unexpected("ForgetSteps"); }
+  absl::StatusOr<std::unique_ptr<HealthSession>> OpenHealth() override { return Unexpected("OpenHealth"); }
   absl::StatusOr<std::optional<std::string>> FrozenReason() override { return Unexpected("FrozenReason"); }
 
  private:

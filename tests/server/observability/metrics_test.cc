@@ -57,7 +57,15 @@ BoardSnapshot Snapshot(std::vector<StoredMigration> migrations) {
   snapshot.store_reachable = true;
   snapshot.as_of = kNow;
   snapshot.read_at = kNow;
-  snapshot.targets = {{"main", {true, ""}}, {"billing", {false, "away"}}};
+  snapshot.targets["main"].reachable = true;
+  snapshot.targets["main"].readings = {{.signal = "replica_lag", .value = 31.5, .limit = 30, .unit = "s"},
+                                       {.signal = "vacuum_debt", .value = 1, .limit = 5, .detail = "table a"},
+                                       {.signal = "vacuum_debt", .value = 3, .limit = 5, .detail = "table b"},
+                                       {.signal = "wal_rate", .value = 7, .unit = "bytes/s"},
+                                       {.signal = "active_backends", .limit = 50, .detail = "needs pg_monitor"}};
+  snapshot.targets["main"].read_at = kNow - absl::Seconds(2);
+  snapshot.targets["main"].allowed = 0.5;
+  snapshot.targets["billing"].error = "away";
   for (StoredMigration& stored : migrations) snapshot.migrations[stored.migration.id.value].stored = std::move(stored);
   return snapshot;
 }
@@ -71,6 +79,23 @@ TEST(MetricTable, FollowsTheRulesForNames) {
     EXPECT_EQ(name.find("_ms"), std::string::npos) << name;
     EXPECT_FALSE(metric.help.empty()) << name;
   }
+}
+
+TEST(BoardMetrics, SignalsAreThoseOfTargetsThatAreLookedAt) {
+  BoardSnapshot snapshot = Snapshot({});
+  const std::string text = Text(BoardMetrics(snapshot, kNow));
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_value{target="main",signal="replica_lag"})"), "31.5");
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_limit{target="main",signal="replica_lag"})"), "30");
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_age_seconds{target="main",signal="replica_lag"})"), "2");
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_value{target="main",signal="vacuum_debt"})"), "3") << "the worst table";
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_limit{target="main",signal="wal_rate"})"), "") << "it has none";
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_value{target="main",signal="active_backends"})"), "") << "unknown is no value";
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_unreadable{target="main",signal="active_backends"})"), "1");
+  EXPECT_EQ(Sample(text, R"(migrationd_signal_unreadable{target="main",signal="replica_lag"})"), "0");
+  EXPECT_EQ(Sample(text, R"(migrationd_pace_allowed{target="main"})"), "0.5");
+  EXPECT_EQ(Sample(text, R"(migrationd_pace_allowed{target="billing"})"), "") << "nothing of this process works there";
+  snapshot.targets["main"].hold.kind = HoldKind::kThrottled;
+  EXPECT_EQ(Sample(Text(BoardMetrics(snapshot, kNow)), R"(migrationd_pace_allowed{target="main"})"), "0");
 }
 
 TEST(BoardMetrics, CountsByStateAlsoWhereThereIsNone) {

@@ -238,5 +238,65 @@ TEST(PrintConfig, IsReadBackAsTheSame) {
   EXPECT_EQ(PrintConfig(again.options), PrintConfig(parsed.options));
 }
 
+TEST(HealthOptions, AreReadForEachTarget) {
+  const ConfigFile file(
+      "control_url: postgresql:///c\n"
+      "targets:\n"
+      "  main:\n"
+      "    url: postgresql:///m\n"
+      "    health:\n"
+      "      interval: 250ms\n"
+      "      minimum_hold: 0s\n"
+      "      yield_after: off\n"
+      "      replicas: [standby1, standby2]\n"
+      "      limits: {replica_lag: 10s, replica_lag_bytes: 1GiB, archive_backlog: off, vacuum_debt: 3.5, wal_rate: 50MiB}\n"
+      "  other: postgresql:///o\n");
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--config", file.path(), "--target", "main=postgresql:///elsewhere"}));
+  const HealthLimits& health = parsed.options.targets.at("main").health;
+  EXPECT_EQ(health.interval, absl::Milliseconds(250));
+  EXPECT_EQ(health.minimum_hold, absl::ZeroDuration());
+  EXPECT_EQ(health.yield_after, absl::ZeroDuration());
+  EXPECT_EQ(health.replicas, (std::vector<std::string>{"standby1", "standby2"}));
+  EXPECT_EQ(health.LimitOf(Signal::kReplicaLag), 10);
+  EXPECT_EQ(health.LimitOf(Signal::kReplicaLagBytes), 1024.0 * 1024 * 1024);
+  EXPECT_EQ(health.LimitOf(Signal::kArchiveBacklog), std::nullopt);
+  EXPECT_EQ(health.LimitOf(Signal::kVacuumDebt), 3.5);
+  EXPECT_EQ(health.LimitOf(Signal::kWalRate), 50.0 * 1024 * 1024);
+  EXPECT_EQ(health.LimitOf(Signal::kXidAge), 1.5) << "the default";
+  EXPECT_TRUE(health.Explicit(Signal::kReplicaLag));
+  EXPECT_FALSE(health.Explicit(Signal::kArchiveBacklog));
+  EXPECT_EQ(parsed.options.targets.at("main").url, "postgresql:///elsewhere") << "a flag changes the URL alone";
+  EXPECT_EQ(parsed.options.targets.at("other").health.interval, absl::Seconds(1));
+
+  // What is printed can be read again, and says the same.
+  const std::string printed = PrintConfig(parsed.options);
+  EXPECT_THAT(printed, AllOf(HasSubstr("replica_lag: 10s"), HasSubstr("replica_lag_bytes: 1GiB"), HasSubstr("archive_backlog: off"),
+                             HasSubstr("slot_retention: 10GiB"), HasSubstr("yield_after: off"), HasSubstr("commit_latency: 100ms")));
+  const ConfigFile again(printed);
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions reread, Parse({"--config", again.path()}));
+  EXPECT_EQ(PrintConfig(reread.options), printed);
+}
+
+TEST(HealthOptions, WhatIsWrongIsNamedWithItsPlace) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"health: 3", "targets.main.health: expected a map"},
+      {"health: {pace: 1}", "targets.main.health.pace: is not known; expected interval"},
+      {"health: {interval: 1ms}", "targets.main.health.interval: expected a duration from 50ms to 1h"},
+      {"health: {interval: soon}", "targets.main.health.interval: expected a duration"},
+      {"health: {replicas: standby}", "targets.main.health.replicas: expected a list"},
+      {"health: {limits: {lag: 3s}}", "targets.main.health.limits.lag: is no signal; expected one of replica_lag, "},
+      {"health: {limits: {replica_lag: 3}}", "targets.main.health.limits.replica_lag: expected a duration like 30s above 0, or off"},
+      {"health: {limits: {replica_lag: -3s}}", "targets.main.health.limits.replica_lag: expected a duration like 30s above 0, or off"},
+      {"health: {limits: {slot_retention: 5 apples}}", "expected a size like 256MiB above 0, or off"},
+      {"health: {limits: {vacuum_debt: nan}}", "expected a number above 0, or off"},
+      {"health: {limits: {vacuum_debt: 0}}", "expected a number above 0, or off"},
+  };
+  for (const auto& [yaml, message] : cases) {
+    const ConfigFile file("control_url: postgresql:///c\ntargets:\n  main:\n    url: postgresql:///m\n    " + yaml + "\n");
+    EXPECT_THAT(Parse({"--config", file.path()}), StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(file.path() + ":5:"), HasSubstr(message))))
+        << yaml;
+  }
+}
+
 }  // namespace
 }  // namespace migrationd

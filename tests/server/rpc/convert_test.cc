@@ -113,6 +113,29 @@ TEST(ConvertTest, TheFieldsHoldWhatTheModelSays) {
   EXPECT_EQ(out.progress().deadline().seconds(), absl::ToUnixSeconds(kNow + absl::Minutes(30)));
 }
 
+TEST(ConvertTest, ReadingsKeepWhatIsUnknownApartFromZero) {
+  StoredMigration stored = Full();
+  stored.migration.hold.kind = HoldKind::kThrottled;
+  stored.migration.hold.readings = {{.signal = "replica_lag", .value = 31, .limit = 30, .unit = "s", .at = kNow, .detail = "replica standby"},
+                                    {.signal = "archive_backlog", .limit = 40, .unit = "files", .detail = "needs pg_monitor"}};
+  LiveWork live;
+  live.allowed = 0.25;
+  live.limited_by = Reading{.signal = "commit_latency", .value = 0.2, .limit = 0.1, .unit = "s"};
+  const v1::Migration out = ToProto(stored, live, kTimes);
+  EXPECT_EQ(out.hold().kind(), v1::HOLD_KIND_THROTTLED);
+  ASSERT_THAT(out.hold().readings(), SizeIs(2));
+  EXPECT_EQ(out.hold().readings(0).signal(), "replica_lag");
+  EXPECT_EQ(out.hold().readings(0).value(), 31);
+  EXPECT_EQ(out.hold().readings(0).limit(), 30);
+  EXPECT_EQ(out.hold().readings(0).unit(), "s");
+  EXPECT_EQ(out.hold().readings(0).at().seconds(), absl::ToUnixSeconds(kNow));
+  EXPECT_EQ(out.hold().readings(0).detail(), "replica standby");
+  EXPECT_FALSE(out.hold().readings(1).has_value());
+  EXPECT_EQ(out.pace().allowed(), 0.25);
+  EXPECT_EQ(out.pace().limited_by().signal(), "commit_latency");
+  EXPECT_EQ(ToProto(stored, {}, kTimes).pace().allowed(), 1) << "nothing is measured, nothing is taken away";
+}
+
 TEST(ConvertTest, AnOverrideThatIsOverIsNotShown) {
   StoredMigration stored = Full();
   stored.migration.size_override->until = kNow;

@@ -109,7 +109,7 @@ class RolesTest : public ::testing::Test {
 bool IsRefusedForItsRole(const grpc::Status& status) { return !status.ok() && ReasonOf(status) == "ROLE_MISSING"; }
 
 TEST_F(RolesTest, EachMethodOfTheServerRefusesEachRoleThatIsTooSmallAndNoOther) {
-  const std::set<std::string> viewers = {"List", "Status", "GetDefinition", "Watch", "ListJobs", "ListEvents", "ListFailures", "Validate"};
+  const std::set<std::string> viewers = {"List", "Status", "GetDefinition", "Watch", "ListJobs", "ListEvents", "ListFailures", "ListTargets", "Validate"};
   const std::set<std::string> admins = {"Delete"};
   const auto* service = v1::ListRequest::descriptor()->file()->FindServiceByName("MigrationControl");
   ASSERT_GE(service->method_count(), 19);

@@ -36,6 +36,30 @@ TEST(RpcVerbsTest, StatusAfterAVerbShowsItsEvent) {
   }
 }
 
+TEST(RpcVerbsTest, ListTargetsTellsHowTheyAre) {
+  RpcWorld world;
+  world.board.Edit([](BoardSnapshot& snapshot) {
+    TargetCondition& main = snapshot.targets["main"];
+    main.reachable = true;
+    main.allowed = 0.5;
+    main.readings = {{.signal = "replica_lag", .value = 31, .limit = 30, .unit = "s"}};
+    main.hold.kind = HoldKind::kThrottled;
+    main.hold.reason = "replica_lag 31 s, limit 30 s";
+    snapshot.targets["billing"].error = "no route to host";
+    snapshot.work.runs["main"] = 2;
+  });
+  const auto [status, response] = Call(world, &Stub::ListTargets, v1::ListTargetsRequest());
+  ASSERT_THAT(status, IsGrpcOk());
+  ASSERT_THAT(response.targets(), SizeIs(2));
+  EXPECT_EQ(response.targets(0).name(), "billing");
+  EXPECT_FALSE(response.targets(0).reachable());
+  EXPECT_EQ(response.targets(0).reason(), "no route to host");
+  EXPECT_EQ(response.targets(1).running(), 2);
+  EXPECT_EQ(response.targets(1).allowed(), 0.5);
+  EXPECT_EQ(response.targets(1).hold().kind(), v1::HOLD_KIND_THROTTLED);
+  EXPECT_THAT(response.targets(1).readings(), SizeIs(1));
+}
+
 TEST(RpcVerbsTest, StatusAndListGoOnWhileTheControlStoreIsAway) {
   RpcWorld world;
   world.Add("one");

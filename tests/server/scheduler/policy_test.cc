@@ -55,6 +55,7 @@ class PolicyTest : public ::testing::Test {
     snapshot.runs = runs_;
     snapshot.targets = targets_;
     snapshot.stopping = stopping_;
+    if (verdict_.has_value()) snapshot.health["main"] = std::make_shared<const HealthVerdict>(*verdict_);
     return snapshot;
   }
 
@@ -78,6 +79,7 @@ class PolicyTest : public ::testing::Test {
   std::map<std::string, TargetCondition> targets_;
   PolicyLimits limits_;
   bool stopping_ = false;
+  std::optional<HealthVerdict> verdict_;  // of main
 };
 
 TEST_F(PolicyTest, ClaimsWhatIsPendingAndUnowned) {
@@ -97,6 +99,54 @@ TEST_F(PolicyTest, LeavesAloneWhatAnotherProcessOwns) {
   StoredMigration& a = Add("a", State::kRunning);
   a.lease = Lease{"other", "t", 3, kNow + absl::Seconds(9), true};
   EXPECT_THAT(Decided(), IsEmpty());
+}
+
+TEST_F(PolicyTest, ABudgetThatIsUsedUpHoldsWhatRunsAndWhatWouldBegin) {
+  Own(Add("a", State::kRunning));
+  Add("b");
+  verdict_.emplace().stop = HealthStop{.reason = "replica_lag 31 s", .readings = {{.signal = "replica_lag", .value = 31}}};
+  EXPECT_EQ(About("a").kind, ActionKind::kDirect);
+  EXPECT_EQ(About("a").directive, Directive::kHold);
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kThrottled);
+  EXPECT_EQ(About("a").hold.reason, "replica_lag 31 s");
+  ASSERT_EQ(About("a").hold.readings.size(), 1u);
+  EXPECT_EQ(About("b").kind, ActionKind::kShowHold);
+  EXPECT_EQ(About("b").hold.kind, HoldKind::kThrottled);
+  verdict_.emplace();
+  EXPECT_EQ(About("a").directive, Directive::kWork);
+  EXPECT_EQ(About("b").kind, ActionKind::kClaim);
+}
+
+TEST_F(PolicyTest, ABudgetOutranksAWindowAndAFreezeOutranksBoth) {
+  StoredMigration& a = Add("a", State::kRunning);
+  Own(a);
+  Edit(a).mutable_pace()->add_windows("Sat,Sun 00:00-24:00");
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kOutOfWindow);
+  verdict_.emplace().stop = HealthStop{.reason = "replica_lag 31 s"};
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kThrottled);
+  FreezeRecord freeze;
+  freeze.actor = "alice";
+  freezes_.push_back(freeze);
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kFrozen);
+}
+
+TEST_F(PolicyTest, ATableInDebtHoldsOnlyWhoWorksOnIt) {
+  Own(Add("a", State::kRunning));
+  Own(Add("b", State::kRunning));
+  verdict_.emplace().table_stops["t2"] = HealthStop{.reason = "vacuum_debt 6"};
+  EXPECT_EQ(About("a").directive, Directive::kWork);
+  EXPECT_EQ(About("b").hold.kind, HoldKind::kThrottled);
+}
+
+TEST_F(PolicyTest, MissingSignalsDoNotHoldWhoLooksForItsTarget) {
+  StoredMigration& a = Add("a", State::kRunning);
+  Own(a);
+  verdict_.emplace().stop = HealthStop{.reason = "SIGNAL_STALE: ...", .stale = true};
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kThrottled);
+  runs_[a.migration.id.value].away = true;
+  EXPECT_EQ(About("a").directive, Directive::kWork) << "it has to try again, or it would never find it back";
+  verdict_->stop->stale = false;
+  EXPECT_EQ(About("a").hold.kind, HoldKind::kThrottled) << "what is known holds it";
 }
 
 TEST_F(PolicyTest, LeavesTerminalAndPausedOnesAlone) {

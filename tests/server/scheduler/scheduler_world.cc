@@ -23,11 +23,12 @@ T Must(absl::StatusOr<T> value) {
 
 constexpr absl::Duration kLease = absl::Hours(24);
 
-SchedulerOptions Options(const std::string& owner) {
+SchedulerOptions Options(const std::string& owner, HealthSource* health = nullptr) {
   SchedulerOptions options;
   options.owner = owner;
   // The clocks run away from each other, and nobody renews.
   options.lease_ttl = kLease;
+  options.health = health;
   return options;
 }
 
@@ -47,7 +48,7 @@ std::string WhereYaml(const std::string& extra) {
 SchedulerWorld::SchedulerWorld(int rows)
     : database(std::make_shared<InMemoryDatabase>(rows)),
       targets{{"main", std::make_shared<InMemoryTarget>("main", database)}},
-      scheduler(Options("test:1:1"), store, heartbeat_store, targets, board, workers, steps, metrics, clock),
+      scheduler(Options("test:1:1", &health), store, heartbeat_store, targets, board, workers, steps, metrics, clock),
       other_scheduler(Options("test:2:2"), store, heartbeat_store, targets, other_board, workers, steps, metrics, clock),
       controller(ControllerOptions(), store, board, targets, scheduler, clock),
       elsewhere(ControllerOptions(), store, board, targets, no_signal, clock) {

@@ -11,6 +11,7 @@
 #include "server/clock.h"
 #include "server/control/controller.h"
 #include "server/execution/worker_pool.h"
+#include "server/health/health_source.h"
 #include "server/scheduler/board.h"
 #include "server/scheduler/scheduler.h"
 #include "tests/support/in_memory_control_store.h"
@@ -18,6 +19,18 @@
 #include "tests/support/manual_clock.h"
 
 namespace migrationd {
+
+// What the test says of the target's health. Thread-safe as far as tests need it: all on one thread.
+class FakeHealth final : public HealthSource {
+ public:
+  void Watch(const std::map<std::string, TargetWork>& work) override { watched = work; }
+  HealthVerdicts Verdicts() override { return watched.empty() ? HealthVerdicts() : verdicts; }
+  std::vector<YieldNote> TakeYields() override { return std::exchange(yields, {}); }
+
+  std::map<std::string, TargetWork> watched;
+  HealthVerdicts verdicts;
+  std::vector<YieldNote> yields;
+};
 
 class NoSignal final : public SchedulerSignal {
  public:
@@ -68,6 +81,7 @@ struct SchedulerWorld {
   WorkerPool workers{4};
   WorkerPool steps{4};
   Metrics metrics;
+  FakeHealth health;
   Scheduler scheduler;
   Board other_board;
   Scheduler other_scheduler;

@@ -1,0 +1,186 @@
+// What the health of a target does to the migrations there.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "absl/strings/str_cat.h"
+#include "migrations/model/failure.h"
+#include "tests/server/scheduler/scheduler_world.h"
+
+namespace migrationd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+Reading Lag() {
+  return {.signal = "replica_lag", .value = 31, .limit = 30, .unit = "s", .at = absl::FromUnixSeconds(1'800'000'000), .detail = "replica standby"};
+}
+
+HealthVerdict Stopped(bool stale = false) {
+  HealthVerdict verdict;
+  verdict.read_at = absl::FromUnixSeconds(1'000'000);
+  verdict.stop = HealthStop{.reason = "replica_lag 31 s, limit 30 s (replica standby)", .readings = {Lag()}, .stale = stale};
+  return verdict;
+}
+
+class SchedulerHealth : public ::testing::Test {
+ protected:
+  void Say(const HealthVerdict& verdict) { world_.health.verdicts["main"] = std::make_shared<const HealthVerdict>(verdict); }
+  BoardEntry Shown(const std::string& name) { return *Resolve(*world_.board.Get(), name); }
+  Hold HoldOf(const std::string& name) { return Shown(name).stored.migration.hold; }
+  int RowsDone() {
+    int done = 0;
+    for (const int times : world_.database->Times()) done += times > 0 ? 1 : 0;
+    return done;
+  }
+  // Until the first rows are done, of many.
+  bool Begins(const std::string& name, const std::string& extra = "") {
+    world_.Add(name, EveryRowYaml(extra));
+    return world_.PumpUntil([&] { return RowsDone() > 0; });
+  }
+  std::vector<EventRecord> PaceEvents(const std::string& name) {
+    return world_.store.ListEvents(Shown(name).stored.migration.id, {"PACE"}, 0, 100)->events;
+  }
+  void Rounds(int rounds) {
+    world_.PumpUntil([&, left = rounds]() mutable { return --left <= 0; });
+  }
+
+  SchedulerWorld world_{2000};
+};
+
+TEST_F(SchedulerHealth, ABudgetThatIsUsedUpHoldsWorkWithItsReadingAndLetsItGoOn) {
+  ASSERT_TRUE(Begins("a"));
+  Say(Stopped());
+  ASSERT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kThrottled; }));
+  EXPECT_EQ(HoldOf("a").reason, "replica_lag 31 s, limit 30 s (replica standby)");
+  ASSERT_THAT(HoldOf("a").readings, SizeIs(1));
+  EXPECT_EQ(HoldOf("a").readings[0].value, 31);
+  EXPECT_TRUE(HoldOf("a").since.has_value());
+  EXPECT_EQ(Shown("a").stored.migration.state, State::kRunning);
+  Rounds(50);
+  const int done = RowsDone();
+  Rounds(300);
+  EXPECT_EQ(RowsDone(), done) << "nothing begins";
+  EXPECT_EQ(world_.board.Get()->targets.at("main").hold.kind, HoldKind::kThrottled);
+  EXPECT_THAT(world_.health.watched.at("main").tables, ElementsAre("public.t")) << "it is looked at all the while";
+
+  Say(HealthVerdict());
+  EXPECT_TRUE(world_.Reaches("a", State::kCompleted));
+  EXPECT_TRUE(world_.EachRow(1));
+  EXPECT_THAT(world_.health.watched, IsEmpty()) << "nothing works there any more";
+}
+
+TEST_F(SchedulerHealth, OnlyMigrationsOfTheTableInDebtAreHeld) {
+  ASSERT_TRUE(Begins("a"));
+  HealthVerdict verdict;
+  verdict.table_stops["public.other"] = *Stopped().stop;
+  Say(verdict);
+  Rounds(100);
+  EXPECT_EQ(HoldOf("a").kind, HoldKind::kNone);
+  verdict.table_stops["public.t"] = *Stopped().stop;
+  Say(verdict);
+  EXPECT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kThrottled; }));
+}
+
+TEST_F(SchedulerHealth, AFreezeOutranksABudget) {
+  ASSERT_TRUE(Begins("a"));
+  Say(Stopped());
+  FreezeRecord freeze;
+  freeze.actor = "alice";
+  freeze.reason = "incident";
+  ASSERT_TRUE(world_.store.Freeze(freeze, ByAlice()).ok());
+  EXPECT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kFrozen; }));
+}
+
+TEST_F(SchedulerHealth, WhatIsHeldCanBePaused) {
+  ASSERT_TRUE(Begins("a"));
+  Say(Stopped());
+  ASSERT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kThrottled; }));
+  ASSERT_TRUE(world_.controller.Pause("a", std::nullopt, /*immediate=*/false, ByAlice()).ok());
+  EXPECT_TRUE(world_.Reaches("a", State::kPaused));
+}
+
+TEST_F(SchedulerHealth, WhatIsAllowedIsShownAndSlowsDown) {
+  ASSERT_TRUE(Begins("a"));
+  HealthVerdict verdict;
+  verdict.allowed = 0.25;
+  verdict.limited_by = Lag();
+  Say(verdict);
+  EXPECT_TRUE(world_.PumpUntil([&] { return Shown("a").live.allowed == 0.25; }));
+  EXPECT_EQ(Shown("a").live.limited_by->signal, "replica_lag");
+  EXPECT_EQ(world_.board.Get()->targets.at("main").allowed, 0.25);
+  EXPECT_TRUE(world_.Reaches("a", State::kCompleted));
+}
+
+TEST_F(SchedulerHealth, StopsAndStepsAreHistory) {
+  ASSERT_TRUE(Begins("a"));
+  Say(Stopped());
+  ASSERT_TRUE(world_.PumpUntil([&] { return !PaceEvents("a").empty(); }));
+  EXPECT_EQ(PaceEvents("a")[0].from, "1.00");
+  EXPECT_EQ(PaceEvents("a")[0].to, "STOPPED");
+  EXPECT_THAT(PaceEvents("a")[0].reason, HasSubstr("replica_lag 31 s"));
+  EXPECT_THAT(PaceEvents("a")[0].actor, HasSubstr("migrationd test:1:1"));
+  HealthVerdict slower;
+  slower.allowed = 0.5;
+  slower.limited_by = Lag();
+  Say(slower);
+  ASSERT_TRUE(world_.PumpUntil([&] { return PaceEvents("a").size() == 2; }));
+  EXPECT_EQ(PaceEvents("a")[0].from, "STOPPED");
+  EXPECT_EQ(PaceEvents("a")[0].to, "0.50");
+  EXPECT_THAT(PaceEvents("a")[0].reason, HasSubstr("over: replica_lag"));
+}
+
+TEST_F(SchedulerHealth, AYieldIsHistoryAndCounted) {
+  ASSERT_TRUE(Begins("a"));
+  world_.health.yields.push_back({"main", {.migration = "a", .backend_pid = 7, .waiter_pid = 99, .waiter = "shop", .waited = absl::Milliseconds(700)}});
+  ASSERT_TRUE(world_.PumpUntil([&] { return !PaceEvents("a").empty(); }));
+  EXPECT_THAT(PaceEvents("a")[0].reason, HasSubstr("pid 99 (shop) had waited 700ms for our sub-batch (pid 7)"));
+}
+
+TEST_F(SchedulerHealth, ATargetThatIsAwayIsABackOffAndNotAMissedSignal) {
+  std::atomic<bool> away = false;
+  world_.database->before = [&](const std::string&, const std::stop_token&) {
+    return away ? DatabaseError("57P01", "shutting down") : absl::OkStatus();
+  };
+  ASSERT_TRUE(Begins("a"));
+  away = true;
+  ASSERT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kBackoff; }));
+  Say(Stopped(/*stale=*/true));
+  for (int i = 0; i < 20; ++i) {
+    Rounds(20);
+    EXPECT_EQ(HoldOf("a").kind, HoldKind::kBackoff);
+  }
+  EXPECT_FALSE(world_.board.Get()->targets.at("main").reachable);
+  away = false;
+  Say(HealthVerdict());
+  EXPECT_TRUE(world_.Reaches("a", State::kCompleted));
+}
+
+TEST_F(SchedulerHealth, ATargetWhoseHealthCannotBeAskedForIsShownAsAway) {
+  ASSERT_TRUE(Begins("a"));
+  HealthVerdict verdict;
+  verdict.stop = HealthStop{.reason = "SIGNAL_STALE: the health of the target cannot be read: no route to host", .stale = true};
+  Say(verdict);
+  ASSERT_TRUE(world_.PumpUntil([&] { return HoldOf("a").kind == HoldKind::kThrottled; }));
+  EXPECT_FALSE(world_.board.Get()->targets.at("main").reachable);
+  EXPECT_THAT(world_.board.Get()->targets.at("main").error, HasSubstr("no route to host"));
+}
+
+TEST(RunControls, RestsInProportionToWhatIsAllowed) {
+  ManualClock clock;
+  RunControls controls(clock);
+  EXPECT_EQ(controls.RestAfter(absl::Seconds(1), absl::Milliseconds(100)), absl::Milliseconds(100));
+  EXPECT_FALSE(controls.allowance_used());
+  controls.SetAllowed(0.25);
+  EXPECT_EQ(controls.RestAfter(absl::Seconds(1), absl::Milliseconds(100)), absl::Seconds(3));
+  EXPECT_TRUE(controls.allowance_used());
+  EXPECT_EQ(controls.RestAfter(absl::Milliseconds(10), absl::Milliseconds(100)), absl::Milliseconds(100));
+  EXPECT_FALSE(controls.allowance_used()) << "the interval is what it waits for";
+}
+
+}  // namespace
+}  // namespace migrationd
