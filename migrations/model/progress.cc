@@ -52,8 +52,8 @@ double AverageRate(const Migration& migration, absl::Time now) {
 
 // Part of the time since the beginning that was within the windows.
 double ShareInWindows(const Migration& migration, absl::Time now) {
-  const auto outside = migration.progress.hold_seconds.find(std::string(HoldKindName(HoldKind::kOutOfWindow)));
-  if (outside == migration.progress.hold_seconds.end() || !migration.started_at.has_value()) return 1;
+  const auto outside = migration.progress.time_seconds.find(std::string(HoldKindName(HoldKind::kOutOfWindow)));
+  if (outside == migration.progress.time_seconds.end() || !migration.started_at.has_value()) return 1;
   const double seconds = absl::ToDoubleSeconds(now - *migration.started_at);
   return seconds > 0 ? std::clamp(1 - outside->second / seconds, 0.01, 1.0) : 1;
 }

@@ -92,7 +92,7 @@ TEST(Progress, TheEtaCountsWindowsIn) {
   nightly.started_at = kNow - absl::Hours(48);
   nightly.progress.rows_done = 500'000;
   nightly.progress.rows_per_second_long = 100;
-  nightly.progress.hold_seconds = {{"OUT_OF_WINDOW", 36 * 3600.0}};
+  nightly.progress.time_seconds = {{"OUT_OF_WINDOW", 36 * 3600.0}};
   // 5,000 seconds of work, a quarter of the time.
   EXPECT_NEAR(absl::ToDoubleSeconds(*ViewProgress(nightly, kNow).eta - kNow), 20'000, 1);
   // By day nothing is done: what was done since the beginning tells.
