@@ -63,7 +63,8 @@ StepContext MigrationRun::ContextOn(Target& target) const {
                       .lease = lease_,
                       .control_id = services_.control_id,
                       .actor = services_.actor,
-                      .target_search_path = services_.target_search_path};
+                      .target_search_path = services_.target_search_path,
+                      .natives = services_.natives};
   const auto& definition = *stored_.definition;
   if (definition.has_lock_timeout()) context.lock_timeout = DurationOf(definition.lock_timeout());
   if (definition.has_statement_timeout()) context.statement_timeout = DurationOf(definition.statement_timeout());

@@ -35,6 +35,8 @@ struct StepContext {
   absl::Duration statement_timeout = absl::Seconds(5);
   // The target's search_path for unqualified names, below the table's own schema.
   std::vector<std::string> target_search_path = {"public"};
+  // Of kind `native`; null: none.
+  const NativeRegistry* natives = nullptr;
 };
 
 struct OpenOutcome {

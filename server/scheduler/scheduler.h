@@ -32,6 +32,8 @@ struct SchedulerOptions {
   absl::Duration record_interval = absl::Seconds(1);        // of counters and job rows in the store
   PolicyLimits limits;
   std::map<std::string, std::vector<std::string>> target_search_path;  // default: public
+  // The classes of kind `native`, which outlive the scheduler; null: none.
+  const NativeRegistry* natives = nullptr;
   // Makes the store ready (schema); asked again until it is OK, before anything is read.
   std::function<absl::Status()> prepare_store = [] { return absl::OkStatus(); };
 };
