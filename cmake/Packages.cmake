@@ -1,4 +1,5 @@
-# Three Debian packages, made by scripts/package: migrationd (the program and its service), migrationctl, libmigrationcontrol-dev.
+# Four Debian packages, made by scripts/package: migrationd (the program and its service), migrationctl, libmigrationcontrol-dev (for
+# clients), libmigrationd-dev (for native classes).
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME migrationd)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
@@ -12,11 +13,12 @@ set(CPACK_STRIP_FILES ON)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS
   OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 
-set(CPACK_COMPONENTS_ALL server service cli client)
+set(CPACK_COMPONENTS_ALL server service cli client library)
 set(CPACK_COMPONENT_SERVER_GROUP daemon)
 set(CPACK_COMPONENT_SERVICE_GROUP daemon)
 set(CPACK_COMPONENT_CLI_GROUP cli)
 set(CPACK_COMPONENT_CLIENT_GROUP dev)
+set(CPACK_COMPONENT_LIBRARY_GROUP library)
 set(CPACK_COMPONENTS_GROUPING ONE_PER_GROUP)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 
@@ -57,5 +59,15 @@ set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS
 set(CPACK_DEBIAN_DEV_DESCRIPTION "client library of migrationd
 Asks for data migrations and for their completion. Static library, headers,
 CMake and pkg-config files, and the proto files for other languages.")
+
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libmigrationd-dev)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_SHLIBDEPS OFF)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_DEPENDS
+  "libgrpc++-dev, libprotobuf-dev (>= ${protobuf_series}), libprotobuf-dev (<< ${protobuf_next}~), libabsl-dev, protobuf-compiler-grpc, \
+pkg-config, libpqxx-dev, libpq-dev, libssl-dev, libspdlog-dev, libfmt-dev, libyaml-cpp-dev, prometheus-cpp-dev, libcivetweb-dev")
+set(CPACK_DEBIAN_LIBRARY_DESCRIPTION "migrationd as a library
+For a migrationd with migrations in C++ of one's own: static library, the headers
+of its interface, and CMake files.")
 
 include(CPack)

@@ -68,6 +68,14 @@ absl::StatusOr<v1::ValidateResponse> ValidateFile(Session& session, const std::s
   return ValidateThere(session, path, *content);
 }
 
+// What is said of a file that is valid. Classes are registered in a server, so only one can tell more of them.
+std::string Verdict(const v1::ValidateResponse& response, bool remote) {
+  if (remote) return ": valid, also on the target";
+  if (!response.definition().has_native()) return ": valid";
+  return absl::StrCat(": valid, as far as it can be told here; whether the server has the class ", response.definition().native().class_name(),
+                      ", and what it says of its parameters, tells --remote");
+}
+
 void PrintProblems(Session& session, const v1::ValidateResponse& response) {
   for (const v1::Problem& problem : response.problems()) {
     session.out() << Printable(migrationd::FormatProblem(problem.file(), {.line = problem.line(),
@@ -90,7 +98,7 @@ absl::Status Validate(Session& session, const ValidateArguments& arguments) {
     if (IsText(session.options().output)) {
       PrintProblems(session, *response);
       if (response->valid())
-        session.out() << Printable(path) << (arguments.remote ? ": valid, also on the target" : ": valid") << '\n';
+        session.out() << Printable(path) << Verdict(*response, arguments.remote) << '\n';
     } else if (session.options().output == OutputFormat::kName && response->valid()) {
       session.out() << Printable(path) << '\n';
     }

@@ -59,6 +59,14 @@ bool IsLabelKey(const std::string& text) {
          });
 }
 
+// Names of native classes: also those of C++, as in `shop::backfill_scores`.
+bool IsClassName(const std::string& text) {
+  return !text.empty() && text.size() <= 100 && absl::ascii_isalpha(static_cast<unsigned char>(text[0])) &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.' || c == ':';
+         });
+}
+
 // `Mon-Fri 22:00-06:00 Europe/Berlin`, days and zone optional. Only the form: what it means is for pacing.
 bool IsWindow(const std::string& text) {
   static const auto* const kForm = new std::regex(
@@ -233,21 +241,25 @@ class Checker {
       case v1::MigrationDefinition::kDeleteRows:
         CheckDeleteRows(*d.mutable_delete_rows());
         break;
+      case v1::MigrationDefinition::kNative:
+        CheckNative(*d.mutable_native());
+        break;
       case v1::MigrationDefinition::KIND_NOT_SET:
-        Problem("", "lacks a kind; write exactly one of sql_batch, copy_columns and delete_rows");
+        Problem("", "lacks a kind; write exactly one of sql_batch, copy_columns, delete_rows and native");
         return;
       default: {
         const FieldDescriptor* kind =
             d.GetReflection()->GetOneofFieldDescriptor(d, d.GetDescriptor()->FindOneofByName("kind"));
-        Problem(YamlName(*kind), "this kind is not served by this version yet; use sql_batch, copy_columns or delete_rows");
+        Problem(YamlName(*kind), "this kind is not served by this version yet; use sql_batch, copy_columns, delete_rows or native");
         return;
       }
     }
     for (int i = 0; i < d.parameters_size(); ++i) {
       const std::string& name = d.parameters(i).name();
       if (declared_.count(name) == 0 || used_.count(name) > 0) continue;
-      Problem(Item("parameters", i),
-              absl::StrCat("{{param.", name, "}} is used nowhere in statement or where; remove it"));
+      Problem(Item("parameters", i), d.has_native()
+                                         ? "has no use here: a class reads its values from native.parameters; move it there"
+                                         : absl::StrCat("{{param.", name, "}} is used nowhere in statement or where; remove it"));
     }
   }
 
@@ -349,6 +361,29 @@ class Checker {
     } else {
       Sql("delete_rows.where", CheckCondition(rows.where(), declared_, used_), *rows.mutable_where());
     }
+  }
+
+  // What the class makes of its parameters is known only where it is registered; except `table`, which others need too.
+  void CheckNative(v1::Native& native) {
+    if (native.class_name().empty()) {
+      Problem("native.class", "is missing; name a class that is registered in migrationd, like simhash_text");
+    } else if (!IsClassName(native.class_name())) {
+      Problem("native.class", absl::StrCat("'", Shown(native.class_name()),
+                                           "' is not the name of a class; it is a letter, then letters, digits, '_', '-', '.' or ':'"));
+    }
+    if (!AtMost("native.parameters", native.parameters_size(), 100)) return;
+    // In the order of the keys: a map has none of its own, and messages should not change from run to run.
+    for (const auto& [key, value] : std::map<std::string, std::string>(native.parameters().begin(), native.parameters().end())) {
+      const std::string path = absl::StrCat("native.parameters.", Shown(key));
+      if (!IsPlainName(key)) {
+        Problem(path, "is not a parameter's name; it must begin with a letter a-z and hold only a-z, 0-9 and _, at most 63 of them");
+      }
+      if (value.size() > kMostSqlBytes) {
+        Problem(path, absl::StrCat("has ", value.size(), " bytes; at most ", kMostSqlBytes, " are possible"));
+      }
+    }
+    std::string table = native.parameters().contains("table") ? native.parameters().at("table") : "";
+    if (!CheckTable("native.parameters.table", table).empty()) (*native.mutable_parameters())["table"] = table;
   }
 
   void CheckCopyColumns(v1::CopyColumns& copy) {

@@ -107,6 +107,7 @@ absl::Status RenderBatchQueries(const BatchText& text, const migrationcontrol::v
 
   for (const bool first : {false, true}) {
     const std::string range = strategy.Range(plan, first);
+    (first ? plan.range_first : plan.range) = range;
     const std::string matching = plan.has_where ? absl::StrCat(range, " AND (", where, ")") : range;
     const std::string others = plan.has_where ? WhereOfOthers(where, not_recorded, migration) : not_recorded;
     const std::string remaining = absl::StrCat(range, " AND ", others);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "migrations/definition/digest.h"
@@ -44,6 +45,21 @@ absl::StatusOr<const ColumnFacts*> FindColumn(const TableFacts& table, const std
   if (const ColumnFacts* column = Lookup(table, name)) return column;
   return absl::FailedPreconditionError(absl::StrCat(field, ": table ", TableText(table), " has no column '",
                                                     Shown(name), "'; ", Suggestion(table, name)));
+}
+
+std::string TypeWithoutLength(const std::string& type) {
+  const std::size_t open = type.find('(');
+  const std::size_t close = type.find(')', open == std::string::npos ? 0 : open);
+  if (open == std::string::npos || close == std::string::npos) return type;
+  return type.substr(0, open) + type.substr(close + 1);
+}
+
+std::string StoringCast(const std::string& type) {
+  if (absl::StartsWith(type, "character varying(") || absl::StartsWith(type, "bit varying("))
+    return TypeWithoutLength(type);
+  if (absl::StartsWith(type, "character(")) return absl::StrCat("bpchar", type.substr(type.find(')') + 1));
+  if (absl::StartsWith(type, "bit(")) return absl::StrCat("bit varying", type.substr(type.find(')') + 1));
+  return type;
 }
 
 absl::Status AddNamedColumns(const TableFacts& table, const std::string& sql, std::set<std::string>& columns) {

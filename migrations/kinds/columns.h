@@ -17,6 +17,14 @@ std::string TableText(const TableFacts& table);
 absl::StatusOr<const ColumnFacts*> FindColumn(const TableFacts& table, const std::string& name,
                                               const std::string& field);
 
+// character varying(20)[] -> character varying[]
+std::string TypeWithoutLength(const std::string& type);
+
+// What to cast a value to that is stored in a column of `type`. An explicit cast to a text or bit type with a length cuts in silence, while
+// storing what is too long fails and is reported: so the length is left to the column. (`character` without a length would mean
+// character(1).)
+std::string StoringCast(const std::string& type);
+
 // Adds the columns of the table whose names stand in `sql` as words (folded) or quoted identifiers. More than are meant
 // when a function or another table's column has the same name. `sql` was checked already.
 absl::Status AddNamedColumns(const TableFacts& table, const std::string& sql, std::set<std::string>& columns);

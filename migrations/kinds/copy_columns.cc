@@ -44,30 +44,12 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 18> kTotalCa
     {"jsonb", "text"},
 }};
 
-// character varying(20)[] -> character varying[]
-std::string WithoutLength(const std::string& type) {
-  const std::size_t open = type.find('(');
-  const std::size_t close = type.find(')', open == std::string::npos ? 0 : open);
-  if (open == std::string::npos || close == std::string::npos) return type;
-  return type.substr(0, open) + type.substr(close + 1);
-}
-
 bool IsTotalCast(const std::string& from, const std::string& to) {
   if (from == to) return true;
   // Only lengths of texts: numeric(10,2) to numeric may lose nothing, but the way back may.
-  const std::string source = absl::StartsWith(from, "character") ? WithoutLength(from) : from;
+  const std::string source = absl::StartsWith(from, "character") ? TypeWithoutLength(from) : from;
   return source == to || std::any_of(kTotalCasts.begin(), kTotalCasts.end(),
                                      [&](const auto& cast) { return source == cast.first && to == cast.second; });
-}
-
-// An explicit cast to a text or bit type with a length cuts in silence, while storing what is too long fails and is
-// reported: so the length is left to the column. (`character` without a length would mean character(1).)
-std::string CastTypeOf(const std::string& type) {
-  if (absl::StartsWith(type, "character varying(") || absl::StartsWith(type, "bit varying("))
-    return WithoutLength(type);
-  if (absl::StartsWith(type, "character(")) return absl::StrCat("bpchar", type.substr(type.find(')') + 1));
-  if (absl::StartsWith(type, "bit(")) return absl::StrCat("bit varying", type.substr(type.find(')') + 1));
-  return type;
 }
 
 // A literal with casts, such as 0, 'x'::text or (-1)::numeric(10,2): safe to evaluate in a trigger. nextval(...) or
@@ -141,7 +123,7 @@ absl::StatusOr<CopiedColumn> ResolveCopy(const TableFacts& table, const migratio
   CopiedColumn column;
   column.to = to->name;
   column.from = from->name;
-  column.cast = CastTypeOf(to->type);
+  column.cast = StoringCast(to->type);
   MD_ASSIGN_OR_RETURN(column.expression, RenderSql(copy.expression(), {}));
   MD_ASSIGN_OR_RETURN(column.sources, SourcesOf(table, copy, path));
   column.total = copy.expression().empty() && IsTotalCast(from->type, to->type);

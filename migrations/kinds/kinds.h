@@ -13,5 +13,7 @@ absl::Status PlanCopyColumns(const migrationcontrol::v1::MigrationDefinition& de
                              const PlanContext& context, MigrationPlan& plan);
 absl::Status PlanDeleteRows(const migrationcontrol::v1::MigrationDefinition& definition, const TableFacts& table,
                             const PlanContext& context, MigrationPlan& plan);
+absl::Status PlanNative(const migrationcontrol::v1::MigrationDefinition& definition, const TableFacts& table,
+                        const PlanContext& context, MigrationPlan& plan);
 
 }  // namespace migrationd

@@ -50,6 +50,11 @@ std::string TableOf(const MigrationDefinition& definition) {
   if (definition.has_sql_batch()) return definition.sql_batch().table();
   if (definition.has_copy_columns()) return definition.copy_columns().table();
   if (definition.has_delete_rows()) return definition.delete_rows().table();
+  // By name, not from the class: who decides whose turn it is need not have the class.
+  if (definition.has_native()) {
+    const auto table = definition.native().parameters().find("table");
+    return table == definition.native().parameters().end() ? "" : table->second;
+  }
   return "";
 }
 
@@ -75,9 +80,11 @@ absl::StatusOr<MigrationPlan> MakePlan(const MigrationDefinition& normalized, co
     MD_RETURN_IF_ERROR(PlanCopyColumns(normalized, table, context, plan));
   } else if (normalized.has_delete_rows()) {
     MD_RETURN_IF_ERROR(PlanDeleteRows(normalized, table, context, plan));
+  } else if (normalized.has_native()) {
+    MD_RETURN_IF_ERROR(PlanNative(normalized, table, context, plan));
   } else {
     return absl::UnimplementedError(
-        "this kind of migration is not served by this version yet; use sql_batch, copy_columns or delete_rows");
+        "this kind of migration is not served by this version yet; use sql_batch, copy_columns, delete_rows or native");
   }
   return plan;
 }

@@ -17,6 +17,9 @@
 
 namespace migrationd {
 
+class NativeMigration;
+class NativeRegistry;
+
 struct ColumnFacts {
   std::string name;
   std::string type;  // format_type(atttypid, atttypmod)
@@ -44,6 +47,19 @@ struct TableFacts {
   double estimated_rows = 0;  // reltuples; below 0: never analysed
 };
 
+// The work of kind `native`: a class instead of a statement.
+struct NativeWork {
+  std::shared_ptr<const NativeMigration> migration;
+  std::string class_name;
+  // The condition of the rows of a sub-batch, with the placeholders of `work`, in the four forms of `work`.
+  std::string rows;
+  std::string rows_first;
+  std::string verify_rows;
+  std::string verify_rows_first;
+  // To which type the text of a value is cast before it is stored; of every column.
+  std::map<std::string, std::string> types;
+};
+
 // What a kind runs. All SQL is complete except for the placeholders.
 struct MigrationPlan {
   std::string schema;
@@ -62,6 +78,11 @@ struct MigrationPlan {
   // Several rows may have one key (DISTINCT): sizes count keys, and a key is done as a whole.
   bool rows_share_keys = false;
 
+  // The condition of the rows in a range, on the alias. Placeholders: lower, upper.
+  std::string range;
+  std::string range_first;
+  // Kind native: set, and work, work_first, verify_work, verify_work_first are empty.
+  std::shared_ptr<const NativeWork> native;
   // The work, with {{batch}} replaced; `work_first` for a lane that has no cursor yet (its lower bound is inclusive). Both
   // take the same placeholders.
   std::string work;
@@ -124,9 +145,12 @@ struct PlanContext {
   std::string name;                                // of the migration
   std::map<std::string, std::string> parameters;  // bound ones
   std::vector<std::string> target_search_path = {"public"};
+  // The classes of kind `native`; null: none. Outlives the call.
+  const NativeRegistry* natives = nullptr;
 };
 
-// INVALID_ARGUMENT for bounds or parameters that are no values of their type. UNIMPLEMENTED for a kind that is not served.
+// INVALID_ARGUMENT for bounds or parameters that are no values of their type, or not those of the native class. UNIMPLEMENTED for a kind
+// that is not served. NOT_FOUND: no such native class, naming those there are.
 // FAILED_PRECONDITION, precise, for what the table does not allow: no such column, a key without a unique index over not-null
 // columns, a key type that cannot be walked, no primary key where none is named, a generated source, a missing destination ...
 absl::StatusOr<MigrationPlan> MakePlan(const migrationcontrol::v1::MigrationDefinition& normalized, const TableFacts& table,

@@ -67,6 +67,8 @@ std::string SqlStateOf(const absl::Status& status) {
   return payload.has_value() ? std::string(*payload) : std::string();
 }
 
+bool IsDatabaseError(const absl::Status& status) { return status.GetPayload(kSqlStateUrl).has_value(); }
+
 bool IsCommitUnknown(const absl::Status& status) { return status.GetPayload(kCommitUnknownUrl).has_value(); }
 
 absl::Status CommitUnknownError(std::string_view message) {

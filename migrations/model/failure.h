@@ -15,6 +15,7 @@ inline constexpr std::string_view kSqlStateFrozen = "MD003";             // migr
 inline constexpr std::string_view kSqlStateSchemaChanged = "MD004";      // the table was replaced or a column changed
 inline constexpr std::string_view kSqlStateLockNotAvailable = "55P03";   // PostgreSQL's own: lock_timeout
 inline constexpr std::string_view kSqlStateNotCompleted = "MD005";       // require_completed()
+inline constexpr std::string_view kSqlStateNativeFailed = "MD006";       // not of the database: a native class failed; uses an attempt
 
 // What to do about a failed sub-batch (design 6).
 enum class FailureClass {
@@ -42,6 +43,9 @@ absl::Status DatabaseError(std::string_view sqlstate, std::string_view message);
 
 // The SQLSTATE attached to `status`; empty for a lost connection or when it did not come from a database.
 std::string SqlStateOf(const absl::Status& status);
+
+// Whether it came from a database, or from what stands in for one: an SQLSTATE is attached, perhaps that of a lost connection.
+bool IsDatabaseError(const absl::Status& status);
 
 // True when a commit was under way and its outcome is unknown: only taking the owner row again tells.
 bool IsCommitUnknown(const absl::Status& status);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "migrations/kinds/native_plan.h"
 #include "migrations/kinds/plan.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
@@ -28,10 +29,6 @@ MutationContext Continued(const MutationContext& context, const char* call) {
   continued.caller = context.caller;
   continued.call = call;
   return continued;
-}
-
-bool HasWhere(const migrationcontrol::v1::MigrationDefinition& definition) {
-  return definition.has_copy_columns() || definition.has_delete_rows() || !definition.sql_batch().where().empty();
 }
 
 bool IsPaused(State state) { return state == State::kPausing || state == State::kPaused; }
@@ -126,6 +123,14 @@ absl::StatusOr<StoredMigration> Controller::Resume(const std::string& migration,
   return Act(migration, Named(context, "Resume"), [&](const StoredMigration& current, absl::Time now) {
     return ResumeMigration(current.migration, context.caller, now);
   });
+}
+
+bool Controller::HasWhere(const migrationcontrol::v1::MigrationDefinition& definition) const {
+  if (definition.has_copy_columns() || definition.has_delete_rows()) return true;
+  if (!definition.has_native()) return !definition.sql_batch().where().empty();
+  // Without the class nobody knows: then the operator has to say so.
+  if (options_.natives == nullptr) return false;
+  return NativeTellsRows(*options_.natives, definition);
 }
 
 absl::StatusOr<StoredMigration> Controller::Retry(const std::string& migration, std::optional<RestartFrom> from,

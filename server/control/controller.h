@@ -56,6 +56,8 @@ struct ControllerOptions {
   bool default_start_manual = false;
   absl::Duration quiesce_timeout = absl::Seconds(10);  // for the backends of an immediate Pause to be gone
   std::map<std::string, std::vector<std::string>> target_search_path = {};  // for names without a schema; default: public
+  // The classes of kind `native`, which outlive the controller; null: none.
+  const NativeRegistry* natives = nullptr;
 };
 
 // What Plan found out.
@@ -123,7 +125,8 @@ class Controller {
     VisibleTargets visible = {};
   };
   // PERMISSION_DENIED: inline definitions are not allowed. ALREADY_EXISTS: known with other parameters or another
-  // definition, naming it. INVALID_ARGUMENT: parameters, unknown target (naming the known ones).
+  // definition, naming it. INVALID_ARGUMENT: parameters, unknown target (naming the known ones), a native class that is not registered
+  // (naming those that are), or its parameters.
   absl::StatusOr<RegisterResult> Enqueue(const EnqueueArguments& arguments, const MutationContext& context);
 
   // Registers one file of the catalogue; used by the catalogue loader. `start_given`: whether the file itself says AUTO
@@ -136,7 +139,9 @@ class Controller {
   absl::StatusOr<FreezeRecord> Freeze(const FreezeRecord& freeze, const MutationContext& context, const VisibleTargets& visible = {});
   absl::StatusOr<FreezeRecord> Unfreeze(const std::string& target, const MutationContext& context);
 
-  // Against the target: table, key, statement. Empty: valid. UNAVAILABLE: the target is away.
+  // Without a target: what only this server knows, namely its native classes. Empty: valid.
+  std::vector<DefinitionProblem> ValidateHere(const migrationcontrol::v1::MigrationDefinition& definition) const;
+  // Against the target, and the same: table, key, statement. Empty: valid. UNAVAILABLE: the target is away.
   absl::StatusOr<std::vector<DefinitionProblem>> ValidateOnTarget(
       const DefinitionName& name, const migrationcontrol::v1::MigrationDefinition& definition, const VisibleTargets& visible = {});
 
@@ -181,6 +186,10 @@ class Controller {
   absl::StatusOr<std::shared_ptr<Target>> FindTarget(const std::string& name) const;
   // "main, other" or "none", as far as the caller may know of them.
   std::string KnownTargets(const VisibleTargets& visible) const;
+  // INVALID_ARGUMENT: of kind `native`, with a class that is not registered here, or with parameters that it does not take.
+  absl::Status CheckNative(const migrationcontrol::v1::MigrationDefinition& definition) const;
+  // Whether it tells the rows that still need the work.
+  bool HasWhere(const migrationcontrol::v1::MigrationDefinition& definition) const;
   bool StartsByItself(const migrationcontrol::v1::MigrationDefinition& definition, bool start_given) const;
 
   absl::StatusOr<RegisterResult> EnqueueInline(const EnqueueArguments& arguments, const MutationContext& context);

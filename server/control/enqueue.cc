@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "migrations/kinds/native.h"
+#include "migrations/kinds/native_plan.h"
 #include "migrations/model/status_macros.h"
 #include "server/control/controller.h"
 
@@ -90,10 +92,19 @@ absl::StatusOr<RegisterResult> Controller::Register(const Registration& registra
   return result;
 }
 
+absl::Status Controller::CheckNative(const MigrationDefinition& definition) const {
+  if (!definition.has_native()) return absl::OkStatus();
+  const NativeRegistry none;
+  const NativeRegistry& natives = options_.natives == nullptr ? none : *options_.natives;
+  const absl::Status made = MakeNative(natives, definition).status();
+  return made.ok() ? made : absl::InvalidArgumentError(absl::StrCat(std::string(made.message()), "."));
+}
+
 absl::StatusOr<RegisterResult> Controller::RegisterCatalogFile(const std::string& path, const DefinitionName& name,
                                                                const MigrationDefinition& definition,
                                                                bool start_given) {
   MD_RETURN_IF_ERROR(CheckName(name));
+  MD_RETURN_IF_ERROR(CheckNative(definition));
   MD_ASSIGN_OR_RETURN(const std::string target, TargetName(definition, /*visible=*/{}));
   Registration registration = RegistrationOf(target, name, definition);
   registration.catalog_file = path;
@@ -126,6 +137,7 @@ absl::StatusOr<RegisterResult> Controller::EnqueueInline(const EnqueueArguments&
         "others.");
   }
   MD_RETURN_IF_ERROR(CheckName(*arguments.name));
+  MD_RETURN_IF_ERROR(CheckNative(arguments.definition));
   MD_ASSIGN_OR_RETURN(const std::string target, TargetName(arguments.definition, arguments.visible));
   Registration registration = RegistrationOf(target, *arguments.name, arguments.definition);
   MD_ASSIGN_OR_RETURN(registration.parameters, BindParameters(arguments.definition, arguments.parameters));

@@ -130,14 +130,17 @@ absl::Status Controller::RehearseOn(Target& target, const std::map<std::string, 
   PlanContext context;
   context.name = report.name;
   context.parameters = parameters;
+  context.natives = options_.natives;
   if (const auto path = options_.target_search_path.find(report.target); path != options_.target_search_path.end()) {
     context.target_search_path = path->second;
   }
   const auto plan = MakePlan(report.definition, *facts, context);
   if (!plan.ok()) return refuse(plan.status());
-  report.key = plan->key;
+  // As EXECUTE walks the table.
+  const MigrationPlan& walked = PlanOfPass(*plan, 1);
+  report.key = walked.key;
   MD_RETURN_IF_ERROR(AskConditions(target, *plan, report));
-  RehearsalRequest request = RequestFor(report.definition, *plan, report.name, end - clock_.Now());
+  RehearsalRequest request = RequestFor(report.definition, walked, report.name, end - clock_.Now());
   // Frozen is frozen: nothing of ours takes a lock there.
   const FreezeRecord* frozen = nullptr;
   const auto board = board_.Get();
@@ -150,7 +153,7 @@ absl::Status Controller::RehearseOn(Target& target, const std::map<std::string, 
                                absl::StrCat("Frozen by ", frozen->actor, ": no sub-batch was tried, and the migration would wait.")});
   }
   MD_ASSIGN_OR_RETURN(report.rehearsal, target.Rehearse(request));
-  for (RehearsalFinding& finding : JudgeRehearsal(report.definition, *plan, report.estimated_rows, report.rehearsal)) {
+  for (RehearsalFinding& finding : JudgeRehearsal(report.definition, walked, report.estimated_rows, report.rehearsal)) {
     report.findings.push_back(std::move(finding));
   }
   return absl::OkStatus();

@@ -19,7 +19,9 @@ DefinitionProblem Problem(std::string field, const absl::Status& status) {
 }
 
 std::string KindOf(const MigrationDefinition& definition) {
-  return definition.has_copy_columns() ? "copy_columns" : "sql_batch";
+  if (definition.has_copy_columns()) return "copy_columns";
+  if (definition.has_delete_rows()) return "delete_rows";
+  return definition.has_native() ? "native" : "sql_batch";
 }
 
 // The check could not be made, as opposed to a definition that did not pass it.
@@ -47,9 +49,10 @@ std::vector<Statement> StatementsOf(const MigrationDefinition& definition, const
   std::vector<Statement> statements;
   // `where` first: a mistake in it shows in the statement as well.
   if (!plan.count_matching.empty())
-    statements.push_back({absl::StrCat(KindOf(definition), ".where"), plan.count_matching, range_types});
-  statements.push_back(
-      {definition.has_sql_batch() ? "sql_batch.statement" : KindOf(definition), plan.work, range_types});
+    statements.push_back({plan.native != nullptr ? "native.class" : absl::StrCat(KindOf(definition), ".where"), plan.count_matching, range_types});
+  // A native class has none.
+  if (plan.native == nullptr)
+    statements.push_back({definition.has_sql_batch() ? "sql_batch.statement" : KindOf(definition), plan.work, range_types});
   if (!definition.skip_if().empty()) statements.push_back({"skip_if", definition.skip_if(), {}});
   for (int i = 0; i < definition.preflight().checks_size(); ++i) {
     statements.push_back({absl::StrCat("preflight.checks[", i, "].sql"), definition.preflight().checks(i).sql(), {}});
@@ -59,15 +62,22 @@ std::vector<Statement> StatementsOf(const MigrationDefinition& definition, const
 
 }  // namespace
 
+std::vector<DefinitionProblem> Controller::ValidateHere(const MigrationDefinition& definition) const {
+  // Its message names the field.
+  const absl::Status native = CheckNative(definition);
+  return native.ok() ? std::vector<DefinitionProblem>() : std::vector{Problem("", native)};
+}
+
 absl::StatusOr<std::vector<DefinitionProblem>> Controller::ValidateOnTarget(const DefinitionName& name,
                                                                             const MigrationDefinition& definition,
                                                                             const VisibleTargets& visible) {
-  std::vector<DefinitionProblem> problems;
+  std::vector<DefinitionProblem> problems = ValidateHere(definition);
+  if (!problems.empty()) return problems;
   const auto target_name = TargetName(definition, visible);
   if (!target_name.ok()) return std::vector{Problem("target", target_name.status())};
   MD_ASSIGN_OR_RETURN(const auto target, FindTarget(*target_name));
 
-  const std::string table_field = absl::StrCat(KindOf(definition), ".table");
+  const std::string table_field = absl::StrCat(KindOf(definition), definition.has_native() ? ".parameters.table" : ".table");
   const auto table = ParseTableName(TableOf(definition));
   if (!table.ok()) return std::vector{Problem(table_field, table.status())};
   const auto facts = target->Inspect(*table);
@@ -81,6 +91,7 @@ absl::StatusOr<std::vector<DefinitionProblem>> Controller::ValidateOnTarget(cons
   if (const auto path = options_.target_search_path.find(*target_name); path != options_.target_search_path.end()) {
     context.target_search_path = path->second;
   }
+  context.natives = options_.natives;
   const auto plan = MakePlan(definition, *facts, context);
   if (!plan.ok()) return std::vector{Problem(KindOf(definition), plan.status())};
   for (const Statement& statement : StatementsOf(definition, *plan)) {

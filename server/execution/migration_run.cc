@@ -67,7 +67,8 @@ StepContext MigrationRun::ContextOn(Target& target) const {
                       .lease = lease_,
                       .control_id = services_.control_id,
                       .actor = services_.actor,
-                      .target_search_path = services_.target_search_path};
+                      .target_search_path = services_.target_search_path,
+                      .natives = services_.natives};
   context.lock_timeout = pace_.lock_timeout;
   context.statement_timeout = pace_.statement_timeout;
   context.lanes = pace_.lanes;
@@ -764,7 +765,7 @@ void MigrationRun::VerifiedStep(absl::StatusOr<VerificationWalk> walk) {
   if (walk.ok()) {
     verification_ = *std::move(walk);
     step_consecutive_ = 0;
-    next = AfterStep(verification_, DurationOf(stored_.definition->pace().interval()));
+    next = AfterStep(verification_, pace_.interval);
   } else {
     next = AfterFailure(walk.status(), ++step_consecutive_, absl::Uniform(random_, 0.0, 1.0), verification_);
     counters_.last_error = LastError{SqlStateOf(walk.status()), std::string(walk.status().message()), absl::InfinitePast()};

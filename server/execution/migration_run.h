@@ -55,6 +55,7 @@ struct RunServices {
   std::string control_id;
   std::string actor;
   std::vector<std::string> target_search_path;
+  const NativeRegistry* natives = nullptr;  // outlives the run; null: none
   std::function<void()> wake;  // tells the scheduler that something happened; any thread
   std::function<void()> refresh;  // the same, and that the store holds something new
 };

@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "migrations/kinds/native.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 
@@ -54,7 +55,8 @@ bool IsRefusal(const absl::Status& status) {
 PlanContext MakePlanContext(const StepContext& context, const StoredMigration& stored) {
   return {.name = stored.migration.name,
           .parameters = stored.migration.parameters,
-          .target_search_path = context.target_search_path};
+          .target_search_path = context.target_search_path,
+          .natives = context.natives};
 }
 
 struct Planned {
@@ -212,6 +214,7 @@ class Opening {
   }
 
   MaybeOutcome Plan() {
+    if (const std::string reason = MissingClass(); !reason.empty()) return Hold(HoldKind::kPreflight, reason, kSkipRecheck);
     auto planned = PlanOnTarget(context_, stored_);
     if (!planned.ok()) {
       if (!IsRefusal(planned.status())) return TargetFailure(planned.status());
@@ -224,11 +227,25 @@ class Opening {
     std::vector<std::string> types = plan.key_casts;
     types.insert(types.end(), plan.key_casts.begin(), plan.key_casts.end());
     types.insert(types.end(), plan.parameter_types.begin(), plan.parameter_types.end());
-    absl::Status checked = context_.target.CheckStatement(plan.work, types, plan.search_path);
+    absl::Status checked = context_.target.CheckStatement(StatementToCheck(plan), types, plan.search_path);
     if (checked.ok()) return std::nullopt;
     if (!IsRefusal(checked)) return TargetFailure(checked);
     return Halted(stored_.migration.started_at.has_value() ? kHaltStatementRefused : kHaltPreflightFailed,
                   absl::StrCat("The target refuses the statement: ", std::string(checked.message())));
+  }
+
+  // A class that this process has not got may be known to another one, as in the middle of an upgrade: no reason to halt.
+  std::string MissingClass() const {
+    if (!stored_.definition->has_native()) return "";
+    const std::string& name = stored_.definition->native().class_name();
+    if (context_.natives != nullptr && context_.natives->Has(name)) return "";
+    return absl::StrCat("the native class ", name, " is not registered in this migrationd; start one that has it, or cancel the migration");
+  }
+
+  // Of a native class, what migrationd itself asks with its condition.
+  static const std::string& StatementToCheck(const MigrationPlan& plan) {
+    if (plan.native == nullptr) return plan.work;
+    return plan.has_where ? plan.count_matching : plan.select_keys;
   }
 
   // skip_if and checks: only before the first write.

@@ -37,6 +37,8 @@ struct StepContext {
   int lanes = 1;
   // The target's search_path for unqualified names, below the table's own schema.
   std::vector<std::string> target_search_path = {"public"};
+  // Of kind `native`; null: none.
+  const NativeRegistry* natives = nullptr;
 };
 
 struct OpenOutcome {

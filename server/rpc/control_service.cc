@@ -328,6 +328,7 @@ MigrationControlService::Reactor* MigrationControlService::Validate(Context* con
     MD_RETURN_IF_ERROR(CheckText(*request));
     MD_ASSIGN_OR_RETURN(SentDefinition sent, ReadDefinition(request->has_file() ? &request->file() : nullptr,
                                                             request->has_inline_() ? &request->inline_() : nullptr));
+    if (sent.problems.empty()) sent.problems = parts_.controller.ValidateHere(sent.definition);
     if (sent.problems.empty() && request->against_target()) {
       MD_RETURN_IF_ERROR(CheckTarget(principal, sent.definition.target()));
       MD_ASSIGN_OR_RETURN(sent.problems, parts_.controller.ValidateOnTarget(sent.name, sent.definition, principal.targets));

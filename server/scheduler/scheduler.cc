@@ -279,6 +279,7 @@ void Scheduler::Claim(const Action& action) {
                        .control_id = control_id_,
                        .actor = absl::StrCat("migrationd ", options_.owner),
                        .target_search_path = {"public"},
+                       .natives = options_.natives,
                        .wake =
                            [this] {
                              absl::MutexLock lock(&mutex_);

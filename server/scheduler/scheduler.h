@@ -36,6 +36,8 @@ struct SchedulerOptions {
   std::map<std::string, std::vector<std::string>> target_search_path;  // default: public
   // Looks after the health of targets; outlives the scheduler. Null: nothing is measured, and nothing held or slowed by it.
   HealthSource* health = nullptr;
+  // The classes of kind `native`, which outlive the scheduler; null: none.
+  const NativeRegistry* natives = nullptr;
   // Makes the store ready (schema); asked again until it is OK, before anything is read.
   std::function<absl::Status()> prepare_store = [] { return absl::OkStatus(); };
 };

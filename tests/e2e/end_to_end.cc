@@ -18,6 +18,7 @@ constexpr absl::Duration kStatusInterval = absl::Milliseconds(20);
 
 std::string MigrationdProgram() { return MIGRATIOND_PROGRAM; }
 std::string MigrationctlProgram() { return MIGRATIONCTL_PROGRAM; }
+std::string CatalogFolder() { return CATALOG_FOLDER; }
 
 std::string PaceYaml(const TestPace& pace) {
   return absl::StrFormat(

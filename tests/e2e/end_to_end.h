@@ -28,6 +28,8 @@ namespace v1 = migrationcontrol::v1;
 // The programs that were built.
 std::string MigrationdProgram();
 std::string MigrationctlProgram();
+// The definitions that are shipped.
+std::string CatalogFolder();
 
 // How fast a test's migration goes: by default slowly enough that something can happen to it, in sub-batches small
 // enough that it happens in the middle of one.

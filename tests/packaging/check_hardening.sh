@@ -24,8 +24,8 @@ for program in "$@"; do
     echo "$program: jumps may go anywhere (no -fcf-protection)"
     status=1
   fi
-  # Relative ones (../../server/main.cc, as ccache makes them) name no folder.
-  if LC_ALL=C grep -aoP '(?<![\w./-])/[\w./-]+/(server/main|client/cli/main)\.cc' "$program"; then
+  # Relative ones (../../server/run.cc, as ccache makes them) name no folder.
+  if LC_ALL=C grep -aoP '(?<![\w./-])/[\w./-]+/(server/run|client/cli/main)\.cc' "$program"; then
     echo "$program: names the folder it was compiled in (above)"
     status=1
   fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check_packages.sh FOLDER: what the three packages there hold and depend on. Prints what is wrong; exit status 1 if anything is.
+# check_packages.sh FOLDER: what the four packages there hold and depend on. Prints what is wrong; exit status 1 if anything is.
 set -euo pipefail
 folder=${1:?usage: check_packages.sh FOLDER}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -86,6 +86,15 @@ holds usr/include/migrationcontrol/client.h usr/include/migrationcontrol/v1/migr
 holds_below usr/lib libmigrationcontrol.a pkgconfig/migrationcontrol.pc cmake/migrationcontrol/migrationcontrol-config.cmake
 nothing_else 'usr/include/migrationcontrol/|usr/lib/.*migrationcontrol|usr/share/migrationcontrol/proto/'
 depends 'libgrpc\+\+-dev' libprotobuf-dev libabsl-dev protobuf-compiler-grpc
+
+open libmigrationd-dev 'migrationd as a library'
+holds usr/include/migrationd/native.h usr/include/migrationd/run.h
+holds_below usr/lib libmigrationd.a cmake/migrationd/migrationd-config.cmake cmake/migrationd/migrationdTargets.cmake
+nothing_else 'usr/include/migrationd/(native|run)\.h$|usr/lib/([^/]+/)?(libmigrationd\.a$|cmake/migrationd/)'
+depends 'libgrpc\+\+-dev' libprotobuf-dev libabsl-dev protobuf-compiler-grpc libpqxx-dev libpq-dev libssl-dev libspdlog-dev libfmt-dev \
+  libyaml-cpp-dev prometheus-cpp-dev libcivetweb-dev pkg-config
+# Its headers say all that a class needs.
+if grep -hE '#include "' "$tree"/usr/include/migrationd/*.h | grep -vE '"absl/'; then wrong "a header of $package includes what is not installed"; fi
 # Debugging information would be nine tenths of it, and name the folder it was compiled in.
 while IFS= read -r archive; do
   if objdump --section-headers "$archive" | grep -F .debug_info >/dev/null; then wrong "$archive is not stripped"; fi

@@ -149,7 +149,7 @@ TEST_P(FailedRows, AreListedInPages) {
   EXPECT_TRUE(none.empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, FailedRows, ::testing::Values(Path::kDirect, Path::kPooled),
+INSTANTIATE_TEST_SUITE_P(Forms, FailedRows, ::testing::Values(Path::kDirect, Path::kPooled, Path::kNative),
                          [](const auto& info) { return PathName(info.param); });
 
 }  // namespace

@@ -259,7 +259,7 @@ TEST_P(Fence, RevokeGetsPastAnOwnerThatSitsOnItsLane) {
   EXPECT_EQ(Counts(), "0:100");
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, Fence, ::testing::Values(Path::kDirect, Path::kPooled),
+INSTANTIATE_TEST_SUITE_P(Forms, Fence, ::testing::Values(Path::kDirect, Path::kPooled, Path::kNative),
                          [](const auto& info) { return PathName(info.param); });
 
 class Owner : public ItemsTest {};

@@ -3,8 +3,10 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "migrations/model/failure.h"
+#include "tests/support/native_probe.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_postgres.h"
 #include "tests/targets/pgbouncer.h"
@@ -60,17 +62,25 @@ const KeyCase kKeyCases[] = {
      R"("Odd Schema"."Odd ""Table")", Definition(R"("Odd Schema"."Odd ""Table")", "t")},
 };
 
-class EveryKey : public ::testing::TestWithParam<std::tuple<KeyCase, Path>> {};
+class EveryKey : public ::testing::TestWithParam<std::tuple<KeyCase, Path, bool>> {
+ protected:
+  // By a statement, or by a native class that does the same.
+  static MigrationPlan Plan(Target& target) {
+    const auto& [key, path, native] = GetParam();
+    if (!native) return PlanOf(target, key.definition);
+    return PlanOf(target, ProbeDefinition(absl::StrReplaceAll(key.table, {{"'", "''"}})), ProbeRegistry(IncrementN).get());
+  }
+};
 
 // Lanes, first and later sub-batches, look-ahead, take-over in the middle, completion.
 TEST_P(EveryKey, DoesEveryRowExactlyOnce) {
-  const auto& [key, path] = GetParam();
+  const auto& [key, path, native] = GetParam();
   if (path == Path::kPgBouncer && !PgBouncer::Installed()) GTEST_SKIP() << "no PgBouncer installed";
   const std::string url = FreshDatabase();
   Sql(url, key.make);
   auto target = TargetAt(url, path);
   MD_ASSERT_OK(target->Open(true));
-  const MigrationPlan plan = PlanOf(*target, key.definition);
+  const MigrationPlan plan = Plan(*target);
   MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target->TakeOver(Claiming()));
   MD_ASSERT_OK_AND_ASSIGN(const auto ranges, target->PlanLanes(plan, 3));
   ASSERT_EQ(ranges.size(), 3u);
@@ -98,14 +108,14 @@ TEST_P(EveryKey, DoesEveryRowExactlyOnce) {
 
 // Found by halves, recorded under its key, done again under its key.
 TEST_P(EveryKey, LeavesOutABadRowAndDoesItOnceRepaired) {
-  const auto& [key, path] = GetParam();
+  const auto& [key, path, native] = GetParam();
   if (path == Path::kPgBouncer && !PgBouncer::Installed()) GTEST_SKIP() << "no PgBouncer installed";
   const std::string url = FreshDatabase();
   Sql(url, key.make);
   Sql(url, absl::StrCat("ALTER TABLE ", key.table, " ADD CHECK (n <> 1001); UPDATE ", key.table, " SET n = 1000 WHERE ctid = '(0,50)'"));
   auto target = TargetAt(url, path);
   MD_ASSERT_OK(target->Open(true));
-  const MigrationPlan plan = PlanOf(*target, key.definition);
+  const MigrationPlan plan = Plan(*target);
   MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target->TakeOver(Claiming()));
   MD_ASSERT_OK_AND_ASSIGN(const auto ranges, target->PlanLanes(plan, 1));
   MD_ASSERT_OK_AND_ASSIGN(Checkpoint checkpoint, target->BeginPass(taken.claim, 1, ranges));
@@ -148,9 +158,10 @@ TEST_P(EveryKey, LeavesOutABadRowAndDoesItOnceRepaired) {
 
 INSTANTIATE_TEST_SUITE_P(All, EveryKey,
                          ::testing::Combine(::testing::ValuesIn(kKeyCases),
-                                            ::testing::Values(Path::kDirect, Path::kPooled, Path::kPgBouncer)),
+                                            ::testing::Values(Path::kDirect, Path::kPooled, Path::kPgBouncer), ::testing::Bool()),
                          [](const auto& info) {
-                           return std::get<0>(info.param).name + PathName(std::get<1>(info.param));
+                           return std::get<0>(info.param).name + PathName(std::get<1>(info.param)) +
+                                  (std::get<2>(info.param) ? "Native" : "");
                          });
 
 class SubBatch : public ItemsTest, public ::testing::WithParamInterface<Path> {
@@ -446,7 +457,7 @@ TEST_P(SubBatch, EveryCommitOfManyLanesAtOnceCounts) {
   EXPECT_EQ(Ask(url_, "SELECT rows FROM migration_control.migration"), "4000");
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, SubBatch, ::testing::Values(Path::kDirect, Path::kPooled),
+INSTANTIATE_TEST_SUITE_P(Forms, SubBatch, ::testing::Values(Path::kDirect, Path::kPooled, Path::kNative),
                          [](const auto& info) { return PathName(info.param); });
 
 class OneSubBatch : public ItemsTest {};

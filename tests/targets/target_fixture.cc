@@ -8,6 +8,7 @@
 #include "migrations/definition/definition.h"
 #include "migrations/model/failure.h"
 #include "server/targets/postgres/connection.h"
+#include "tests/support/native_probe.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_postgres.h"
 #include "tests/targets/pgbouncer.h"
@@ -36,6 +37,8 @@ std::string PathName(Path path) {
       return "Pooled";
     case Path::kPgBouncer:
       return "PgBouncer";
+    case Path::kNative:
+      return "Native";
   }
   return "";
 }
@@ -87,13 +90,14 @@ std::unique_ptr<PostgresTarget> TargetAt(const std::string& url, Path path) {
   return std::make_unique<PostgresTarget>(options);
 }
 
-MigrationPlan PlanOf(Target& target, const std::string& yaml) {
+MigrationPlan PlanOf(Target& target, const std::string& yaml, const NativeRegistry* natives) {
   const DefinitionResult parsed = ParseDefinition(yaml);
   if (!parsed.ok()) Die(FormatProblem("definition", parsed.problems[0]));
   const TableName table = Must(ParseTableName(TableOf(parsed.definition)));
   PlanContext context;
   context.name = kMigration;
   context.parameters = Must(BindParameters(parsed.definition, {}));
+  context.natives = natives;
   return Must(MakePlan(parsed.definition, Must(target.Inspect(table)), context));
 }
 
@@ -173,7 +177,8 @@ void ItemsTest::Begin(int rows, int lanes, const std::string& definition, Path p
   MakeItems(url_, rows);
   target_ = TargetAt(url_, path);
   MD_ASSERT_OK(target_->Open(/*may_create_identity=*/true));
-  plan_ = PlanOf(*target_, definition);
+  const bool native = path == Path::kNative && definition == IncrementDefinition();
+  plan_ = native ? PlanOf(*target_, ProbeDefinition("public.items"), ProbeRegistry(IncrementN).get()) : PlanOf(*target_, definition);
   MD_ASSERT_OK_AND_ASSIGN(const Checkpoint taken, target_->TakeOver(Claiming()));
   MD_ASSERT_OK_AND_ASSIGN(const auto ranges, target_->PlanLanes(PlanOfPass(plan_, 1), lanes));
   MD_ASSERT_OK_AND_ASSIGN(checkpoint_, target_->BeginPass(taken.claim, 1, ranges));

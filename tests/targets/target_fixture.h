@@ -23,6 +23,7 @@ enum class Path {
   kDirect,     // session functions
   kPooled,     // the form for poolers, on a direct connection
   kPgBouncer,  // through PgBouncer in transaction mode
+  kNative,     // as a native class that does what IncrementDefinition says; other definitions are as under kDirect
 };
 std::string PathName(Path path);
 
@@ -39,7 +40,7 @@ bool WaitForTrue(const std::string& url, const std::string& sql);
 std::unique_ptr<PostgresTarget> TargetAt(const std::string& url, Path path = Path::kDirect);
 
 // The plan of a definition in YAML, made as the service makes it.
-MigrationPlan PlanOf(Target& target, const std::string& yaml);
+MigrationPlan PlanOf(Target& target, const std::string& yaml, const NativeRegistry* natives = nullptr);
 
 // `UPDATE items SET n = n + 1` over public.items by id: done twice, it shows.
 std::string IncrementDefinition(const std::string& more = "");

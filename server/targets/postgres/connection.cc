@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectOption
   MD_ASSIGN_OR_RETURN(std::unique_ptr<StopSignal> stop, StopSignal::Make(options.stop));
   std::unique_ptr<Connection> connection(new Connection(PQconnectStartParams(keywords, values, /*expand_dbname=*/1),
                                                         options.query_timeout, std::move(stop)));
+  connection->stop_token_ = options.stop;
   if (connection->connection_ == nullptr) return absl::ResourceExhaustedError("out of memory for a connection");
   MD_RETURN_IF_ERROR(connection->FinishConnecting(options.connect_timeout));
   PQsetNoticeProcessor(connection->connection_.get(), &IgnoreNotice, nullptr);

@@ -75,6 +75,7 @@ class Connection {
   // Parses only, as the unnamed statement, and says at which character an error is.
   absl::Status Parse(const std::string& sql, const std::vector<Oid>& types);
 
+  bool stop_requested() const { return stop_token_.stop_requested(); }
   // Nothing can be sent any more.
   bool broken() const;
   // In a transaction block that can go on.
@@ -110,6 +111,7 @@ class Connection {
   bool gave_up_ = false;
   int outstanding_ = 0;
   std::unique_ptr<StopSignal> stop_;  // null: never told to stop
+  std::stop_token stop_token_;
 };
 
 // The message of a failed query without what it may quote from rows: data exceptions (class 22) quote the value that

@@ -9,6 +9,7 @@
 #include "server/targets/postgres/fence.h"
 #include "server/targets/postgres/lane_session.h"
 #include "server/targets/postgres/sub_batch_sql.h"
+#include "server/targets/postgres/sub_batch_work.h"
 
 namespace migrationd {
 namespace {
@@ -68,16 +69,15 @@ absl::StatusOr<std::int64_t> RetryRowIn(Connection& connection, const RowRetry& 
                       connection.Query("DELETE FROM migration_control.failed_range WHERE migration = $1 AND key = $2 AND kind = 'FAILED'",
                                        {retry.claim.migration, KeyArray(retry.key)}));
   if (taken.affected() == 0) return 0;
-  const SubBatchStatements statements = StatementsFor(plan, /*first=*/true, pass > 1);
-  MD_ASSIGN_OR_RETURN(const QueryResult worked, connection.Query(statements.work, WorkParameters(plan, retry.key, retry.key)));
-  if (!connection.in_transaction()) return absl::InternalError("the statement ended the transaction");
+  MD_ASSIGN_OR_RETURN(const std::int64_t affected,
+                      RunWorkIn(connection, plan, {retry.key, retry.key, /*first=*/true, pass > 1}, retry.statement_timeout));
   MD_RETURN_IF_ERROR(CheckTable(connection, plan));
   MD_RETURN_IF_ERROR(connection.Query("SET CONSTRAINTS ALL IMMEDIATE").status());
   MD_RETURN_IF_ERROR(connection
                          .Query("UPDATE migration_control.owner AS o SET rows_before = o.rows_before + $2 WHERE o.migration = $1",
-                                {retry.claim.migration, absl::StrCat(worked.affected())})
+                                {retry.claim.migration, absl::StrCat(affected)})
                          .status());
-  return worked.affected();
+  return affected;
 }
 
 absl::Status RecordAgainIn(Connection& connection, const FenceClaim& claim, const Key& key, const absl::Status& error) {

@@ -61,7 +61,7 @@ absl::StatusOr<std::unique_ptr<LaneSession>> OpenLaneSession(std::unique_ptr<Con
   settings.lock_timeout = options.lock_timeout;
   settings.statement_timeout = options.statement_timeout;
   connection->SetQueryTimeout(AnswerDeadline(options.statement_timeout));
-  if (connection->pooled() || !direct_allowed) {
+  if (connection->pooled() || !direct_allowed || options.plan->native != nullptr) {
     return std::make_unique<PooledSession>(std::move(connection), options, std::move(settings));
   }
   MD_RETURN_IF_ERROR(connection->Query(SettingsSql(settings, /*local=*/false, connection->server_version())).status());

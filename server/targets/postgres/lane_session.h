@@ -3,8 +3,8 @@
 // Direct (direct_session.cc): functions in pg_temp made when the lane opens. Work, check-and-set and the look-up of the
 // next bound are one message, one implicit transaction, one commit.
 //
-// Pooled (pooled_session.cc), behind a transaction pooler or without the right to make temporary functions: an ordinary
-// transaction of several messages, without any session state.
+// Pooled (pooled_session.cc), behind a transaction pooler, without the right to make temporary functions, or for a native
+// class: an ordinary transaction of several messages, without any session state.
 #pragma once
 
 #include <memory>
@@ -87,7 +87,7 @@ class PooledSession : public LaneSessionBase {
   absl::Status Execute(const SubBatchRequest& request, SubBatchResult& result);
   absl::Status Verify(const SubBatchRequest& request, SubBatchResult& result);
   // Runs the work itself.
-  absl::StatusOr<std::int64_t> Work(const std::string& sql, const Parameters& parameters);
+  absl::StatusOr<std::int64_t> Work(const SubBatchRequest& request);
   // The keys that match, as one array value of texts, and how many.
   absl::StatusOr<std::string> MatchingKeys(const std::string& matching, const Parameters& parameters,
                                            std::int64_t& count);

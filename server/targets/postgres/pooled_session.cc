@@ -4,6 +4,7 @@
 #include "migrations/model/status_macros.h"
 #include "server/targets/postgres/lane_session.h"
 #include "server/targets/postgres/sub_batch_sql.h"
+#include "server/targets/postgres/sub_batch_work.h"
 
 namespace migrationd {
 
@@ -80,10 +81,9 @@ absl::StatusOr<SubBatchResult> PooledSession::WorkAndSet(const SubBatchRequest& 
   return result;
 }
 
-absl::StatusOr<std::int64_t> PooledSession::Work(const std::string& sql, const Parameters& parameters) {
-  MD_ASSIGN_OR_RETURN(const QueryResult worked, connection_->Query(sql, parameters));
-  if (!connection_->in_transaction()) return absl::InternalError("the statement ended the sub-batch's transaction");
-  return worked.affected();
+absl::StatusOr<std::int64_t> PooledSession::Work(const SubBatchRequest& request) {
+  const WorkRange range{Lower(request.old_cursor), request.new_cursor, request.old_cursor.empty(), /*verify=*/options_.pass > 1};
+  return RunWorkIn(*connection_, plan_, range, options_.statement_timeout);
 }
 
 absl::Status PooledSession::Execute(const SubBatchRequest& request, SubBatchResult& result) {
@@ -94,7 +94,7 @@ absl::Status PooledSession::Execute(const SubBatchRequest& request, SubBatchResu
   if (check) {
     MD_ASSIGN_OR_RETURN(before, MatchingKeys(statements.matching, parameters, result.matched));
   }
-  MD_ASSIGN_OR_RETURN(result.affected, Work(statements.work, parameters));
+  MD_ASSIGN_OR_RETURN(result.affected, Work(request));
   if (!check || result.matched == 0) return absl::OkStatus();
   // Asked of the very rows that matched before: others may come in meanwhile.
   Parameters with_keys = parameters;
@@ -115,7 +115,7 @@ absl::Status PooledSession::Verify(const SubBatchRequest& request, SubBatchResul
   MD_ASSIGN_OR_RETURN(const std::string before, MatchingKeys(statements.matching, parameters, result.matched));
   // Nothing is written where nothing matches, so looking over a finished table costs reads only.
   if (result.matched == 0) return absl::OkStatus();
-  MD_ASSIGN_OR_RETURN(result.affected, Work(statements.work, parameters));
+  MD_ASSIGN_OR_RETURN(result.affected, Work(request));
   // Only rows that had their turn: one that came in meanwhile is for the next pass.
   parameters.push_back(before);
   MD_ASSIGN_OR_RETURN(

@@ -15,6 +15,7 @@
 #include "server/targets/postgres/row_estimate.h"
 #include "server/targets/postgres/session_settings.h"
 #include "server/targets/postgres/sub_batch_sql.h"
+#include "server/targets/postgres/sub_batch_work.h"
 
 namespace migrationd {
 namespace {
@@ -263,7 +264,8 @@ class Rehearsing {
     const Parameters range = WorkParameters(plan_, batch.lower, batch.upper);
     const std::string& bound_sql = rest.first ? plan_.next_bound_first : plan_.next_bound;
     const Parameters bound = NextBoundParameters(rest, request_.batch_size);
-    MD_RETURN_IF_ERROR(ExplainOne("work", batch.first ? plan_.work_first : plan_.work, range));
+    // What a class will run is not known before it runs.
+    if (plan_.native == nullptr) MD_RETURN_IF_ERROR(ExplainOne("work", batch.first ? plan_.work_first : plan_.work, range));
     MD_RETURN_IF_ERROR(ExplainOne("next bound", bound_sql, bound));
     if (plan_.has_where) {
       // Without the schema there is nothing recorded that could be left out.
@@ -330,7 +332,7 @@ class Rehearsing {
     MD_ASSIGN_OR_RETURN(Moment begun, Now());
     MD_ASSIGN_OR_RETURN(const QueryResult rows,
                         connection_.Query(absl::StrCat("SELECT count(*) FROM ", QualifiedTable(plan_), " AS ", QuoteIdentifier(plan_.alias),
-                                                       " WHERE ", RangePredicate(plan_, range.first)),
+                                                       " WHERE ", range.first ? plan_.range_first : plan_.range),
                                           BoundParameters(range.lower, range.upper)));
     outcome.rows = rows.integer(0, 0);
     if (plan_.has_where) {
@@ -339,9 +341,8 @@ class Rehearsing {
       MD_ASSIGN_OR_RETURN(outcome.matched, CountMatching(range));
     }
     MD_ASSIGN_OR_RETURN(const Moment before, Now());
-    MD_ASSIGN_OR_RETURN(const QueryResult worked, connection_.Query(range.first ? plan_.work_first : plan_.work, parameters));
-    if (!connection_.in_transaction()) return absl::InternalError("the statement ended the sub-batch's transaction");
-    outcome.affected = worked.affected();
+    MD_ASSIGN_OR_RETURN(outcome.affected, RunWorkIn(connection_, plan_, {range.lower, range.upper, range.first, /*verify=*/false},
+                                                    request_.statement_timeout));
     MD_RETURN_IF_ERROR(connection_.Query("SET CONSTRAINTS ALL IMMEDIATE").status());
     MD_ASSIGN_OR_RETURN(const Moment after, Now());
     outcome.look = before.at - begun.at;

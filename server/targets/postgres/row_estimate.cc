@@ -34,7 +34,7 @@ class Estimator {
       count_sql_ = plan.count_matching_first;
     } else {
       count_sql_ = absl::StrCat("SELECT count(*) FROM ", QualifiedTable(plan), " AS ", QuoteIdentifier(plan.alias), " WHERE ",
-                                RangePredicate(plan, /*first=*/true));
+                                plan.range_first);
       parameters_.resize(2 * plan.key.size());
     }
   }

@@ -15,7 +15,7 @@ namespace migrationd {
 
 // The plan's statements for a lane: `first` while it has no cursor.
 struct SubBatchStatements {
-  std::string work;
+  std::string work;      // empty for a native class
   std::string matching;  // before the work: what tells the rows apart that match `where`; empty without where
   std::string bound;
 };

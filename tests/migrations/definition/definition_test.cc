@@ -193,6 +193,19 @@ TEST(Definition, StatementsOfSeveralLinesAreWrittenAsBlocks) {
               ::testing::HasSubstr("statement: |-\n    UPDATE ci_builds AS b SET stage_id = s.id\n"));
 }
 
+TEST(Definition, ANativeClassHasItsParametersAndDefaults) {
+  const v1::MigrationDefinition d = Parsed("native:\n  class: shop::Score\n  parameters: {table: Public.T, words: 3, on: 'true', text: \"a: b\"}\n");
+  EXPECT_EQ(d.native().class_name(), "shop::Score");
+  EXPECT_EQ(d.native().parameters().at("table"), "public.t");
+  EXPECT_EQ(d.native().parameters().at("words"), "3");
+  EXPECT_EQ(d.order(), v1::ORDER_INDEPENDENT);
+  const DefinitionResult back = ParseDefinition(ToYaml(d));
+  EXPECT_TRUE(back.ok()) << Problems(back);
+  EXPECT_TRUE(MessageDifferencer::Equals(back.definition, d)) << ToYaml(d);
+  EXPECT_EQ(DefinitionDigest(back.definition), DefinitionDigest(d));
+  EXPECT_NE(DefinitionDigest(d), DefinitionDigest(Parsed("native:\n  class: shop::Score\n  parameters: {table: public.t}\n")));
+}
+
 TEST(DefinitionDigest, IsTheSameForTheSameMeaning) {
   const std::string digest = DefinitionDigest(Parsed(kSmallest));
   EXPECT_EQ(digest.size(), 64u);

@@ -43,6 +43,7 @@ const std::map<std::string, FailureClass>& Expected() {
       {"MD001", FailureClass::kFenced},       {"MD002", FailureClass::kWhereNotSatisfied},
       {"MD003", FailureClass::kFrozen},       {"MD004", FailureClass::kSchemaChanged},
       {"MD005", FailureClass::kAttempt},  // require_completed() is not for us
+      {"MD006", FailureClass::kAttempt},  // a native class failed
   };
   return *expected;
 }
@@ -80,6 +81,13 @@ TEST(Failure, AnUnknownCommitIsALostConnectionThatSaysSo) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ClassifyFailure(SqlStateOf(status)), FailureClass::kBackOff);
   EXPECT_FALSE(IsCommitUnknown(absl::UnavailableError("another")));
+}
+
+TEST(DatabaseError, IsToldFromOtherErrorsAlsoWithoutASqlState) {
+  EXPECT_TRUE(IsDatabaseError(DatabaseError("22000", "m")));
+  EXPECT_TRUE(IsDatabaseError(DatabaseError("", "the connection broke")));
+  EXPECT_FALSE(IsDatabaseError(absl::UnavailableError("somebody else's")));
+  EXPECT_FALSE(IsDatabaseError(absl::OkStatus()));
 }
 
 }  // namespace

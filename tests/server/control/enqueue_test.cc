@@ -1,4 +1,5 @@
 #include "tests/server/control/control_world.h"
+#include "tests/support/native_probe.h"
 #include "tests/support/status_matchers.h"
 
 namespace migrationd {
@@ -60,6 +61,24 @@ TEST(EnqueueTest, StartMakesAManualOneBegin) {
   world.MakeCompleted("one");
   MD_EXPECT_OK(world.controller.Enqueue(arguments, By("alice")))
       << "asking again after the end is answered with the end";
+}
+
+TEST(EnqueueTest, ANativeClassMustBeRegisteredAndLikeItsParameters) {
+  const auto natives = ProbeRegistry(IncrementN);
+  ControllerOptions options;
+  options.natives = natives.get();
+  ControlWorld world(options);
+  Controller::EnqueueArguments arguments = Inline("one");
+  arguments.definition = DefinitionOf("native: {class: prob, parameters: {table: t}}\n");
+  EXPECT_THAT(world.controller.Enqueue(arguments, By("alice")),
+              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("native.class: 'prob' is not registered"), HasSubstr("registered: probe"))));
+  EXPECT_THAT(world.controller.RegisterCatalogFile("/c/20261120093000_one.yaml", {"20261120093000", "one"}, arguments.definition),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("registered: probe")));
+  arguments.definition = DefinitionOf("native: {class: probe, parameters: {table: t, n: 3}}\n");
+  EXPECT_THAT(world.controller.Enqueue(arguments, By("alice")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("native.parameters.n: is not known")));
+  arguments.definition = DefinitionOf("native: {class: probe, parameters: {table: t}}\n");
+  MD_EXPECT_OK(world.controller.Enqueue(arguments, By("alice")));
 }
 
 TEST(EnqueueTest, AnotherDefinitionUnderAKnownNameIsAlreadyExists) {

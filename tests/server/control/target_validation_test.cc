@@ -1,4 +1,5 @@
 #include "tests/server/control/control_world.h"
+#include "tests/support/native_probe.h"
 #include "tests/support/status_matchers.h"
 
 namespace migrationd {
@@ -57,6 +58,34 @@ TEST(TargetValidationTest, AStatementThatTheTargetRefusesIsAProblemOfItsField) {
                           world.controller.ValidateOnTarget(kName, DefinitionOf(DefinitionYaml())));
   ASSERT_EQ(problems.size(), 1U);
   EXPECT_EQ(problems[0].field, "sql_batch.statement");
+}
+
+TEST(TargetValidationTest, ANativeClassIsCheckedWithItsConditionAndItsTable) {
+  const auto natives = ProbeRegistry(IncrementN, {.where = "t.n = 0"});
+  ControllerOptions options;
+  options.natives = natives.get();
+  ControlWorld world(options);
+  std::vector<std::string> checked;
+  world.target->on_check = [&](const std::string& sql) {
+    checked.push_back(sql);
+    return absl::InvalidArgumentError("no such operator");
+  };
+  const auto good = DefinitionOf("native: {class: probe, parameters: {table: t}}\n");
+  MD_ASSERT_OK_AND_ASSIGN(auto problems, world.controller.ValidateOnTarget(kName, good));
+  EXPECT_THAT(checked, ::testing::ElementsAre(HasSubstr("t.n = 0"))) << "there is no statement to prepare";
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_EQ(problems[0].field, "native.class");
+  world.target->on_inspect = [](const TableName&) { return absl::NotFoundError("there is no table t."); };
+  MD_ASSERT_OK_AND_ASSIGN(problems, world.controller.ValidateOnTarget(kName, good));
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_EQ(problems[0].field, "native.parameters.table");
+
+  const auto unknown = DefinitionOf("native: {class: other, parameters: {table: t}}\n");
+  for (const auto& found : {world.controller.ValidateHere(unknown), world.controller.ValidateOnTarget(kName, unknown).value()}) {
+    ASSERT_EQ(found.size(), 1U);
+    EXPECT_THAT(FormatProblem("f", found[0]), HasSubstr("f: native.class: 'other' is not registered in this migrationd; registered: probe"));
+  }
+  EXPECT_THAT(world.controller.ValidateHere(good), IsEmpty());
 }
 
 TEST(TargetValidationTest, AnUnknownTargetIsAProblemOfItsField) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "migrations/definition/definition.h"
+#include "tests/support/native_probe.h"
 
 namespace migrationd {
 namespace {
@@ -23,12 +24,19 @@ T Must(absl::StatusOr<T> value) {
 
 constexpr absl::Duration kLease = absl::Hours(24);
 
-SchedulerOptions Options(const std::string& owner, HealthSource* health = nullptr) {
+SchedulerOptions Options(const std::string& owner, const NativeRegistry* natives, HealthSource* health = nullptr) {
   SchedulerOptions options;
   options.owner = owner;
   // The clocks run away from each other, and nobody renews.
   options.lease_ttl = kLease;
   options.health = health;
+  options.natives = natives;
+  return options;
+}
+
+ControllerOptions ControllerWith(const NativeRegistry& natives) {
+  ControllerOptions options;
+  options.natives = &natives;
   return options;
 }
 
@@ -45,13 +53,14 @@ std::string WhereYaml(const std::string& extra) {
       "pace: {batch_size: 20, sub_batch_size: 10}\norder: INDEPENDENT\n", extra);
 }
 
-SchedulerWorld::SchedulerWorld(int rows)
-    : database(std::make_shared<InMemoryDatabase>(rows)),
+SchedulerWorld::SchedulerWorld(int rows, bool has_classes)
+    : natives(ProbeRegistry(IncrementN)),
+      database(std::make_shared<InMemoryDatabase>(rows)),
       targets{{"main", std::make_shared<InMemoryTarget>("main", database)}},
-      scheduler(Options("test:1:1", &health), store, heartbeat_store, targets, board, workers, steps, metrics, clock),
-      other_scheduler(Options("test:2:2"), store, heartbeat_store, targets, other_board, workers, steps, metrics, clock),
-      controller(ControllerOptions(), store, board, targets, scheduler, clock),
-      elsewhere(ControllerOptions(), store, board, targets, no_signal, clock) {
+      scheduler(Options("test:1:1", has_classes ? natives.get() : nullptr, &health), store, heartbeat_store, targets, board, workers, steps, metrics, clock),
+      other_scheduler(Options("test:2:2", natives.get()), store, heartbeat_store, targets, other_board, workers, steps, metrics, clock),
+      controller(ControllerWith(*natives), store, board, targets, scheduler, clock),
+      elsewhere(ControllerWith(*natives), store, board, targets, no_signal, clock) {
   scheduler.RunOnce();
 }
 

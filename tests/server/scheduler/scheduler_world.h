@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "migrations/kinds/native.h"
 #include "server/clock.h"
 #include "server/control/controller.h"
 #include "server/execution/worker_pool.h"
@@ -44,7 +45,8 @@ std::string EveryRowYaml(const std::string& extra = "", int lanes = 1);
 std::string WhereYaml(const std::string& extra = "");
 
 struct SchedulerWorld {
-  explicit SchedulerWorld(int rows = 100);
+  // `has_classes`: the scheduler knows the native class `probe`, as the controllers and the other process do.
+  explicit SchedulerWorld(int rows = 100, bool has_classes = true);
 
   // Registers it; it begins by itself.
   void Add(const std::string& name, const std::string& yaml);
@@ -72,6 +74,7 @@ struct SchedulerWorld {
   void Register(const std::string& version, const std::string& name, const std::string& yaml);
 
   int added = 0;
+  const std::shared_ptr<const NativeRegistry> natives;
   InMemoryControlStore store;
   InMemoryControlStore& heartbeat_store = store;
   ManualClock clock;

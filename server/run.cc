@@ -1,4 +1,6 @@
 // migrationd: options -> wiring -> signals -> orderly stop. No decisions here.
+#include "server/run.h"
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -15,6 +17,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "migrations/kinds/native.h"
 #include "migrations/model/status_macros.h"
 #include "server/build_info.h"
 #include "server/catalog/catalog_loader.h"
@@ -240,7 +244,7 @@ AdminPages PagesOf(const Metrics& metrics, const Board& board, const RpcServer& 
   return pages;
 }
 
-absl::Status Serve(Options options, const Identities& identities, const sigset_t& signals) {
+absl::Status Serve(Options options, const Identities& identities, const sigset_t& signals, const NativeRegistry& natives) {
   const std::string identity = ProcessIdentity();
   MD_ASSIGN_OR_RETURN(const auto dev_postgres, StartDevPostgres(options));
   // Over before that PostgreSQL is stopped, which takes its time. When it fires, that PostgreSQL stays behind; the next start in the
@@ -266,6 +270,7 @@ absl::Status Serve(Options options, const Identities& identities, const sigset_t
   scheduler_options.lease_ttl = options.lease_ttl;
   scheduler_options.limits.per_target = options.max_running_per_target;
   for (const auto& [name, target] : options.targets) scheduler_options.target_search_path[name] = target.search_path;
+  scheduler_options.natives = &natives;
   scheduler_options.prepare_store = [&store, upgrade = options.auto_upgrade] { return upgrade ? store->Upgrade() : store->CheckSchema(); };
   ControllerOptions controller_options;
   controller_options.target_search_path = scheduler_options.target_search_path;
@@ -273,6 +278,7 @@ absl::Status Serve(Options options, const Identities& identities, const sigset_t
 
   controller_options.allow_inline_definitions = options.allow_inline_definitions;
   controller_options.default_start_manual = options.default_start_manual;
+  controller_options.natives = &natives;
   Controller controller(controller_options, *store, board, targets, scheduler, clock);
   CatalogLoader catalog(options.migrations, controller, *store, board);
 
@@ -292,7 +298,8 @@ absl::Status Serve(Options options, const Identities& identities, const sigset_t
   scheduler.Start();
   catalog.Start();
   Log(LogLevel::kInfo, "serving", {{"listen", options.listen}, {"http_listen", options.http_listen}, {"identity", identity},
-                                   {"tls", options.tls_certificate.empty() ? "no" : options.tls_client_ca.empty() ? "yes" : "mutual"}});
+                                   {"tls", options.tls_certificate.empty() ? "no" : options.tls_client_ca.empty() ? "yes" : "mutual"},
+                                   {"native_classes", absl::StrJoin(natives.names(), " ")}});
 
   AwaitSignal(signals, options.log_level);
   stop_deadline.emplace(kStopLimit);
@@ -321,7 +328,9 @@ int CheckConfiguration(const Options& options) {
   return 0;
 }
 
-int Main(int argc, char** argv) {
+}  // namespace
+
+int RunMigrationd(int argc, char** argv, const NativeRegistry& natives) {
   // Before any library can start a thread: what is blocked here is blocked in all of them.
   sigset_t signals;
   sigemptyset(&signals);
@@ -333,6 +342,10 @@ int Main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
+  if (!natives.status().ok()) {
+    std::cerr << "migrationd: " << natives.status().message() << "\n";
+    return kExitBadConfiguration;
+  }
   const auto parsed = ParseOptions(argc, argv, Environment());
   if (!parsed.ok()) {
     std::cerr << "migrationd: " << parsed.status().message() << "\n";
@@ -348,11 +361,8 @@ int Main(int argc, char** argv) {
   }
   const absl::StatusOr<Identities> identities = ReadIdentities(parsed->options);
   if (!identities.ok()) return Fail(identities.status(), /*of_configuration=*/true);
-  const absl::Status status = Serve(parsed->options, *identities, signals);
+  const absl::Status status = Serve(parsed->options, *identities, signals, natives);
   return status.ok() ? 0 : Fail(status, /*of_configuration=*/false);
 }
 
-}  // namespace
 }  // namespace migrationd
-
-int main(int argc, char** argv) { return migrationd::Main(argc, argv); }
