@@ -36,7 +36,8 @@ class HealthTest : public EndToEnd {
     return response.ok() && response->targets_size() == 1 ? response->targets(0) : v1::TargetInfo();
   }
   std::optional<v1::Reading> ReadingOf(const std::string& signal) {
-    for (const v1::Reading& reading : Target().readings()) {
+    const v1::TargetInfo target = Target();
+    for (const v1::Reading& reading : target.readings()) {
       if (reading.signal() == signal) return reading;
     }
     return std::nullopt;
