@@ -152,13 +152,13 @@ TEST_F(HealthTest, ASubBatchGivesWayToASessionThatWaitsForIt) {
          "sql_batch:\n  table: counter\n  statement: UPDATE counter SET n = n + 1 + 0 * length(pg_sleep(0.03)::text) WHERE {{batch}}\n"
          "pace: {batch_size: 50, sub_batch_size: 50, interval: 10ms, adaptive: {enabled: false}}\n");
   ASSERT_TRUE(PassesRows("count_rows", 0));
-  Sql shop(target_url_ + "&application_name=shop");
+  Sql shop(target_url_);
   bool yielded = false;
   ASSERT_TRUE(WaitUntil([&] {
     // A row that a sub-batch has in hand, or soon will.
     shop.Run(absl::StrCat("UPDATE counter SET n = n WHERE id = ", RowsDone("count_rows") + 1));
     for (const v1::Event& event : PaceEvents("count_rows")) {
-      yielded = yielded || event.reason().find("(shop) had waited") != std::string::npos;
+      yielded = yielded || event.reason().find("(end-to-end test) had waited") != std::string::npos;
     }
     return yielded || Get("count_rows").state() == v1::STATE_COMPLETED;
   }));
