@@ -42,7 +42,7 @@ struct SignalInfo {
   // A budget: work stops at its limit. A gauge slows work down. Vacuum debt is both: a gauge, and at its limit a budget of its table.
   bool budget = false;
   bool gauge = false;
-  std::optional<double> default_limit;  // nullopt: none, it is only shown
+  std::optional<double> default_limit = {};  // nullopt: none, it is only shown
   double shed_from = 0.7;               // gauge: share of the limit from which on work is made slower
   bool smoothed = false;                // gauge: single samples mean little
   std::string_view help;

@@ -64,8 +64,8 @@ SELECT count(*)
  WHERE a.backend_type = 'client backend' AND a.state = 'active' AND a.pid <> pg_catalog.pg_backend_pid()
    AND a.application_name !~ '^migrationd[ /]')sql";
 
-// The partition with the largest debt. By the rule of autovacuum, whether it is on or not; a small table may have two thousand dead rows
-// in any case. Of a table whose size nobody knows (never analysed, statistics reset) the debt is not known either.
+// The partition with the largest debt. By the rule of autovacuum, whether it is on or not; but twenty thousand dead rows are nothing, however
+// small the table. Of a table whose size nobody knows (never analysed, statistics reset) the debt is not known either.
 constexpr char kVacuumDebt[] = R"sql(
 WITH part AS MATERIALIZED (
   SELECT c.relname, pg_catalog.pg_stat_get_dead_tuples(c.oid)::pg_catalog.float8 AS dead,
@@ -80,7 +80,7 @@ WITH part AS MATERIALIZED (
                    UNION ALL SELECT pg_catalog.to_regclass($1))
 ), debt AS (
   SELECT p.relname, CASE WHEN p.rows > 0 OR p.dead = 0 THEN p.dead END AS dead,
-         greatest(2000, coalesce(p.threshold, pg_catalog.current_setting('autovacuum_vacuum_threshold')::pg_catalog.float8)
+         greatest(20000, coalesce(p.threshold, pg_catalog.current_setting('autovacuum_vacuum_threshold')::pg_catalog.float8)
                         + coalesce(p.scale, pg_catalog.current_setting('autovacuum_vacuum_scale_factor')::pg_catalog.float8) * p.rows) AS trigger
     FROM part AS p
 )
@@ -88,7 +88,7 @@ SELECT d.relname, d.dead, d.trigger FROM debt AS d ORDER BY d.dead / d.trigger D
 
 // The privilege to lock its row; NULL: the schema is not there yet.
 constexpr char kMayMeasureCommit[] = R"sql(
-SELECT pg_catalog.has_table_privilege(c.oid, 'UPDATE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+SELECT pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
   FROM pg_catalog.pg_class AS c
  WHERE c.oid = pg_catalog.to_regclass('migration_control.identity'))sql";
 
@@ -260,7 +260,7 @@ class PostgresHealthSession final : public HealthSession {
       known = rows.rows() == 1;
       allowed = known && rows.boolean(0, 0);
     }));
-    if (known && !allowed) vitals.unreadable[Signal::kCommitLatency] = "the role needs UPDATE on migration_control.identity";
+    if (known && !allowed) vitals.unreadable[Signal::kCommitLatency] = "the role needs UPDATE (singleton) on migration_control.identity, to lock its row";
     bool written = false;
     if (allowed) {
       MD_RETURN_IF_ERROR(

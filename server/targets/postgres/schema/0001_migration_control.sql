@@ -255,7 +255,7 @@ INSERT INTO migration_control.schema_version (version, oldest_program) VALUES (1
 
 -- When a DBA runs this, the role of migrationd (here migrator) needs, besides its rights on the tables that it migrates:
 --   GRANT SELECT ON ALL TABLES IN SCHEMA migration_control TO migrator;
---   GRANT INSERT ON migration_control.identity TO migrator;
+--   GRANT INSERT, UPDATE (singleton) ON migration_control.identity TO migrator;
 --   GRANT UPDATE ON migration_control.freeze_flag TO migrator;
 --   GRANT INSERT, UPDATE ON migration_control.owner TO migrator;
 --   GRANT INSERT, UPDATE, DELETE ON migration_control.lane TO migrator;
