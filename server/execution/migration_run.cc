@@ -20,6 +20,12 @@ constexpr std::int32_t kFirstSubBatchSize = 100;
 constexpr absl::Duration kCleanupRetryFirst = absl::Seconds(1);
 constexpr absl::Duration kCleanupRetryLongest = absl::Minutes(1);
 
+// Lanes are cut anew when fewer are left than may be at work: what is left must be worth it, and not too often.
+constexpr int kBatchesWorthASplit = 4;
+constexpr std::size_t kLanesMax = 64;
+constexpr absl::Duration kSplitPause = absl::Seconds(2);
+constexpr absl::Duration kSplitPauseMax = absl::Minutes(1);
+
 // The orderly stop waits for what is under way.
 constexpr absl::Duration kBlockerLookMax = absl::Seconds(1);
 
@@ -31,6 +37,16 @@ std::string PublicMessage(const std::string& sqlstate, const std::string& messag
 }
 
 std::string BlockedReason(const std::string& blocker) { return absl::StrCat("waits for a lock that ", blocker, " holds"); }
+
+// Pairs of where a lane begins and where it is; nullopt when one of them is not known.
+std::optional<double> SumOfParts(const std::vector<std::optional<double>>& places) {
+  double sum = 0;
+  for (std::size_t i = 0; i + 1 < places.size(); i += 2) {
+    if (!places[i].has_value() || !places[i + 1].has_value()) return std::nullopt;
+    sum += std::max(0.0, *places[i + 1] - *places[i]);
+  }
+  return std::min(sum, 1.0);
+}
 
 absl::Duration DurationOf(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
@@ -138,7 +154,7 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
   if (directive_ == Directive::kAbandon) return;  // for good
   directive_ = directive;
   // Lanes that are to be opened anew, or that end in a halt, stay interrupted until then.
-  const bool stopping = reopen_wanted_ || halt_.has_value();
+  const bool stopping = reopen_wanted_ || split_wanted_ || halt_.has_value();
   if (directive_ == Directive::kWork && !stopping) {
     controls_.Continue();
   } else {
@@ -164,7 +180,7 @@ void MigrationRun::Step() {
     if (!busy && services_.clock.Now() >= closing_due_) StartClosing();
     return;
   }
-  if (busy && (reopen_wanted_ || halt_.has_value())) return;  // the lanes are stopping
+  if (busy && (reopen_wanted_ || split_wanted_ || halt_.has_value())) return;  // the lanes are stopping
   if (halt_.has_value()) {
     if (services_.clock.Now() >= step_due_) Halt(halt_->first, halt_->second);
     return;
@@ -173,7 +189,12 @@ void MigrationRun::Step() {
     reopen_wanted_ = false;
     DropLanes();
     stage_ = Stage::kOpening;
+    split_wanted_ = false;
     controls_.Continue();
+  }
+  if (std::exchange(split_wanted_, false) && stage_ == Stage::kWorking) {
+    StartSplit();
+    return;
   }
   if (directive_ == Directive::kHold) return;
   const bool due = !step_busy_ && services_.clock.Now() >= step_due_;
@@ -188,7 +209,9 @@ void MigrationRun::Step() {
         StartOpening();
       }
       return;
-    case Stage::kWorking: DispatchLanes(); return;
+    case Stage::kWorking:
+      if (!step_busy_) DispatchLanes();
+      return;
     case Stage::kEndingPass:
       if (due) StartEndPass();
       return;
@@ -204,7 +227,7 @@ absl::Time MigrationRun::next_due() const {
     return idle() ? absl::InfinitePast() : absl::InfiniteFuture();
   }
   if (step_busy_) return absl::InfiniteFuture();
-  if (closing() || halt_.has_value() || reopen_wanted_) {
+  if (closing() || halt_.has_value() || reopen_wanted_ || split_wanted_) {
     if (LanesBusy() || schema_check_busy_) return absl::InfiniteFuture();
     return closing() ? closing_due_ : step_due_;
   }
@@ -213,8 +236,8 @@ absl::Time MigrationRun::next_due() const {
   // What lets lanes begin again comes with the scheduler's next look.
   if (!controls_.may_begin() || controls_.limit_reached()) return absl::InfiniteFuture();
   absl::Time next = absl::InfiniteFuture();
-  for (const LaneSlot& slot : lanes_) {
-    if (!slot.busy && !slot.done) next = std::min(next, slot.due);
+  for (const std::size_t i : LanesInTurn()) {
+    if (!lanes_[i].busy) next = std::min(next, lanes_[i].due);
   }
   return next;
 }
@@ -350,11 +373,17 @@ void MigrationRun::DispatchLanes() {
   const absl::Time now = services_.clock.Now();
   if (!schema_check_busy_ && now >= schema_check_due_) StartSchemaCheck();
   if (!fraction_look_busy_ && now >= fraction_look_due_) StartFractionLook();
+  if (SplitIsDue(now)) {
+    split_wanted_ = true;
+    controls_.Interrupt();
+    services_.wake();
+    return;
+  }
   // Told to stop, or the scheduler is about to pause it.
   if (!controls_.may_begin() || controls_.limit_reached()) return;
-  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+  for (const std::size_t i : LanesInTurn()) {
     LaneSlot& slot = lanes_[i];
-    if (slot.busy || slot.done || now < slot.due) continue;
+    if (slot.busy || now < slot.due) continue;
     slot.busy = true;
     if (slot.hold.kind == HoldKind::kBlocked) LookForBlocker(slot);
     LaneRunner* runner = slot.runner.get();
@@ -431,8 +460,7 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
       }
       return;
     case BatchOutcome::Kind::kBatchDone: {
-      const auto at_work = std::count_if(lanes_.begin(), lanes_.end(), [](const LaneSlot& one) { return !one.done; });
-      slot.due = now + controls_.RestAfter(took, RestAfterBatch(pace_, outcome.rows, took, static_cast<int>(at_work)));
+      slot.due = now + controls_.RestAfter(took, RestAfterBatch(pace_, outcome.rows, took, static_cast<int>(LanesInTurn().size())));
       return;
     }
     case BatchOutcome::Kind::kStopped: return;
@@ -542,21 +570,90 @@ void MigrationRun::DropLanes() {
 
 void MigrationRun::StartFractionLook() {
   fraction_look_busy_ = true;
-  std::vector<LaneRange> ranges;
-  for (const LaneSlot& slot : lanes_) ranges.push_back(slot.runner->View().range);
+  const std::vector<LaneRange> places = PlacesInPass();
   Submit<absl::StatusOr<std::vector<std::optional<double>>>>(
-      services_.steps, [context = Context(), ranges, plan = plan_, pass = counters_.pass] { return context.target.KeyFractions(PlanOfPass(*plan, pass), ranges); },
-      [this, ranges](absl::StatusOr<std::vector<std::optional<double>>> fractions) {
+      services_.steps,
+      [context = Context(), places, plan = plan_, pass = counters_.pass] { return context.target.KeyFractions(PlanOfPass(*plan, pass), places); },
+      [this, pass = counters_.pass](absl::StatusOr<std::vector<std::optional<double>>> fractions) {
         fraction_look_busy_ = false;
         fraction_look_due_ = services_.clock.Now() + kFractionLookInterval;
-        // Without an answer the position in the range has to do. The lanes may be others by now.
-        const bool answered = fractions.ok() && fractions->size() == lanes_.size();
-        for (std::size_t i = 0; i < lanes_.size(); ++i) {
-          lanes_[i].fraction.reset();
-          if (!answered) continue;
-          const LaneView view = lanes_[i].runner->View();
-          if (view.range.lower == ranges[i].lower && view.range.upper == ranges[i].upper) lanes_[i].fraction = (*fractions)[i];
+        // Without an answer the positions in the range have to do.
+        looked_fraction_.reset();
+        if (fractions.ok() && pass == counters_.pass) looked_fraction_ = SumOfParts(*fractions);
+      });
+}
+
+// For each lane where it begins and where it is, as positions in the whole range of the pass: the lanes lie side by side, in the order of
+// the key.
+std::vector<LaneRange> MigrationRun::PlacesInPass() const {
+  std::vector<LaneRange> places;
+  if (lanes_.empty()) return places;
+  LaneRange whole;
+  whole.lower = lanes_.front().runner->View().range.lower;
+  whole.upper = lanes_.back().runner->View().range.upper;
+  for (const LaneSlot& slot : lanes_) {
+    const LaneRange range = slot.runner->View().range;
+    whole.cursor = range.lower;
+    places.push_back(whole);
+    whole.cursor = range.cursor.empty() ? range.lower : range.cursor;
+    places.push_back(whole);
+  }
+  return places;
+}
+
+std::optional<double> MigrationRun::PassFraction() const {
+  if (looked_fraction_.has_value()) return looked_fraction_;
+  if (lanes_.empty()) return std::nullopt;
+  std::vector<std::optional<double>> parts;
+  for (const LaneRange& place : PlacesInPass()) {
+    parts.push_back(IntegerKeyFraction(PlanOfPass(*plan_, counters_.pass).key_types, place.lower, place.cursor, place.upper));
+  }
+  return SumOfParts(parts);
+}
+
+std::vector<std::size_t> MigrationRun::LanesInTurn() const {
+  std::vector<std::size_t> in_turn;
+  for (std::size_t i = 0; i < lanes_.size() && in_turn.size() < static_cast<std::size_t>(pace_.lanes); ++i) {
+    if (!lanes_[i].done) in_turn.push_back(i);
+  }
+  return in_turn;
+}
+
+bool MigrationRun::SplitIsDue(absl::Time now) const {
+  const auto left = std::count_if(lanes_.begin(), lanes_.end(), [](const LaneSlot& slot) { return !slot.done; });
+  if (left == 0 || left >= pace_.lanes || lanes_.size() >= kLanesMax || now < split_due_ || plan_ == nullptr) return false;
+  // One that looks for a row at fault goes on looking.
+  const bool in_trouble = std::any_of(lanes_.begin(), lanes_.end(), [](const LaneSlot& slot) { return !slot.done && slot.consecutive > 0; });
+  const double rows_left = static_cast<double>(counters_.rows_estimated) * (1 - PassFraction().value_or(0));
+  return !in_trouble && rows_left >= kBatchesWorthASplit * controls_.batch_size();
+}
+
+void MigrationRun::StartSplit() {
+  step_busy_ = true;
+  for (LaneSlot& slot : lanes_) slot.runner->Close();
+  Submit<absl::StatusOr<Checkpoint>>(
+      services_.steps,
+      [context = Context(), claim = *claim_, plan = plan_, pass = counters_.pass, wanted = pace_.lanes] {
+        return context.target.SplitLanes(claim, PlanOfPass(*plan, pass), wanted);
+      },
+      [this, before = lanes_.size()](absl::StatusOr<Checkpoint> split) {
+        step_busy_ = false;
+        // Where there is nothing to cut, it is not tried again and again.
+        const bool more = split.ok() && split->lanes.size() > before;
+        split_pause_ = more ? kSplitPause : std::min(2 * std::max(split_pause_, kSplitPause), kSplitPauseMax);
+        split_due_ = services_.clock.Now() + split_pause_;
+        if (!split.ok()) {
+          // Whether it was done is found out by taking over.
+          Log(LogLevel::kWarning, "split_failed", {{"migration", stored_.migration.name}, {"target", stored_.migration.target},
+                                                   {"status", split.status().ToString()}});
+          Reopen(absl::ZeroDuration());
+          return;
         }
+        counters_ = Counters();
+        working_base_ = counters_.working;
+        lane_failures_.clear();
+        AdoptCheckpoint(*split);
+        if (directive_ == Directive::kWork) controls_.Continue();
       });
 }
 
@@ -850,8 +947,6 @@ ProgressCounters MigrationRun::Counters() {
   now.working = working_base_;
   now.lanes.clear();
   now.sub_batch_size = 0;
-  double fraction = 0;
-  bool known = !lanes_.empty();
   for (const LaneSlot& slot : lanes_) {
     const LaneView view = slot.runner->View();
     now.sub_batches_done += view.sub_batches;
@@ -860,13 +955,8 @@ ProgressCounters MigrationRun::Counters() {
     now.working += view.working;
     now.sub_batch_size = std::max(now.sub_batch_size, view.sub_batch_size);
     now.lanes.push_back({view.range.lane, view.range.cursor, view.range.upper, view.range.rows});
-    const auto part = slot.fraction.has_value()
-                          ? slot.fraction
-                          : IntegerKeyFraction(PlanOfPass(*plan_, counters_.pass).key_types, view.range.lower, view.range.cursor, view.range.upper);
-    known = known && (part.has_value() || slot.done);
-    fraction += slot.done ? 1.0 : part.value_or(0);
   }
-  if (known && now.phase == Phase::kExecute) now.fraction = fraction / static_cast<double>(lanes_.size());
+  if (const auto fraction = lanes_.empty() ? std::nullopt : PassFraction(); fraction.has_value() && now.phase == Phase::kExecute) now.fraction = *fraction;
   if (now.phase == Phase::kVerify) now.fraction = 0.99;
   rate_.Add(services_.clock.Now(), now.rows_done);
   now.rows_per_second = rate_.PerSecond(services_.clock.Now());
@@ -881,8 +971,8 @@ Hold MigrationRun::OwnHold() const {
   if (stage_ != Stage::kWorking) return step_hold_;
   // A lane that works outweighs one that waits.
   const Hold* found = nullptr;
-  for (const LaneSlot& slot : lanes_) {
-    if (slot.done) continue;
+  for (const std::size_t i : LanesInTurn()) {
+    const LaneSlot& slot = lanes_[i];
     if (slot.hold.kind == HoldKind::kNone) return Hold{};
     found = &slot.hold;
   }

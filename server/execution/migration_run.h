@@ -136,7 +136,6 @@ class MigrationRun {
     bool skipping = false;  // a row that failed is about to be recorded
     // ... and then it is to be HALTED.
     std::optional<std::pair<std::string, std::string>> halt_after_skip;
-    std::optional<double> fraction;  // of the lane's range, by the table's statistics, as last looked up
   };
   // What is known of a lane's failures; outlives the lane when everything is opened anew.
   struct LaneFailures {
@@ -168,6 +167,14 @@ class MigrationRun {
   void LookForBlocker(const LaneSlot& slot);
   void StartSchemaCheck();
   void StartFractionLook();
+  // How much of the pass is done, 0 to 1, by the positions of the lanes in its range.
+  std::optional<double> PassFraction() const;
+  std::vector<LaneRange> PlacesInPass() const;
+  // Lanes that may be at work: the first that are not done, as many as the pace allows.
+  std::vector<std::size_t> LanesInTurn() const;
+  // Whether more lanes could be at work than are left, and enough is left to be worth it.
+  bool SplitIsDue(absl::Time now) const;
+  void StartSplit();
   void StartEndPass();
   void PassEnded(absl::StatusOr<PassEnd> end);
   void Halt(std::string code, std::string message);
@@ -226,6 +233,10 @@ class MigrationRun {
   std::int32_t step_attempts_ = 0;
   std::map<std::int32_t, std::string> blockers_;  // by lane, as last seen
   std::set<std::int32_t> looking_for_blockers_;
+  bool split_wanted_ = false;
+  absl::Time split_due_ = absl::InfinitePast();
+  absl::Duration split_pause_;
+  std::optional<double> looked_fraction_;  // by the table's statistics, as last looked up
   bool fraction_look_busy_ = false;
   absl::Time fraction_look_due_ = absl::InfinitePast();
   bool target_away_ = false;  // what the last failure was

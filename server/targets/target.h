@@ -297,6 +297,11 @@ class Target {
   virtual absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                                const std::vector<LaneRange>& lanes) = 0;
 
+  // Cuts the lanes of the pass anew, so that at least `wanted` are not done, as far as there are keys enough; what is done stays done, and
+  // counts stay. Fenced: sessions of the claim in force are refused from then on. `plan`: of the pass (PlanOfPass). Returns the checkpoint
+  // with the new lanes and claim.
+  virtual absl::StatusOr<Checkpoint> SplitLanes(const FenceClaim& claim, const MigrationPlan& plan, int wanted) = 0;
+
   virtual absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) = 0;
 
   // Runs one statement of prepare or cleanup once: in one fenced transaction with the record that `step` is done. Does nothing

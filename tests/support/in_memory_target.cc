@@ -460,6 +460,40 @@ absl::StatusOr<Checkpoint> InMemoryTarget::BeginPass(const FenceClaim& claim, st
   return begun;
 }
 
+absl::StatusOr<Checkpoint> InMemoryTarget::SplitLanes(const FenceClaim& claim, const MigrationPlan&, int wanted) {
+  MD_RETURN_IF_ERROR(database_->Enter("SplitLanes", stop_));
+  Checkpoint split;
+  {
+    absl::MutexLock lock(&database_->mutex_);
+    MD_ASSIGN_OR_RETURN(auto* const owner, database_->Find(claim));
+    Checkpoint& checkpoint = owner->checkpoint;
+    std::vector<LaneRange> lanes;
+    int undone = static_cast<int>(std::count_if(checkpoint.lanes.begin(), checkpoint.lanes.end(), [](const LaneRange& one) { return !one.done(); }));
+    for (const LaneRange& lane : checkpoint.lanes) {
+      lanes.push_back(lane);
+      lanes.back().lane = static_cast<std::int32_t>(lanes.size()) - 1;
+      const int first = FirstKey(lane, lane.cursor);
+      if (lane.done() || undone >= wanted || KeyOf(lane.upper) - first < 2) continue;
+      // Halves.
+      const Key middle = KeyOf((first + KeyOf(lane.upper)) / 2);
+      lanes.back().upper = middle;
+      LaneRange rest;
+      rest.lane = static_cast<std::int32_t>(lanes.size());
+      rest.lower = middle;
+      rest.cursor = middle;
+      rest.upper = lane.upper;
+      lanes.push_back(rest);
+      ++undone;
+    }
+    checkpoint.lanes = lanes;
+    ++checkpoint.claim.epoch;
+    checkpoint.claim.token = TokenOf(claim.migration, checkpoint.claim.epoch);
+    split = InMemoryDatabase::Read(*owner);
+  }
+  MD_RETURN_IF_ERROR(database_->Leave("SplitLanes", stop_));
+  return split;
+}
+
 absl::StatusOr<std::unique_ptr<LaneSession>> InMemoryTarget::OpenLane(const LaneOptions& options) {
   MD_RETURN_IF_ERROR(database_->Enter("OpenLane", stop_));
   return std::make_unique<InMemorySession>(database_, options, stop_);

@@ -146,6 +146,7 @@ class InMemoryTarget final : public Target {
   absl::StatusOr<Rehearsal> Rehearse(const RehearsalRequest&) override { return Rehearsal{}; }
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes) override;
+  absl::StatusOr<Checkpoint> SplitLanes(const FenceClaim& claim, const MigrationPlan& plan, int wanted) override;
   absl::StatusOr<std::unique_ptr<LaneSession>> OpenLane(const LaneOptions& options) override;
   absl::Status RunStep(const FenceClaim& claim, const std::string& step, const std::string& sql,
                        const std::string& search_path, absl::Duration lock_timeout) override;

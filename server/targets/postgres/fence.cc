@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
+#include "server/targets/postgres/lane_planner.h"
 #include "server/targets/postgres/lane_session.h"
 
 namespace migrationd {
@@ -48,8 +49,8 @@ UPDATE migration_control.owner AS o
  WHERE o.migration = $1 AND o.pass = $2::integer - 1)sql";
 
 constexpr char kInsertLane[] = R"sql(
-INSERT INTO migration_control.lane (migration, lane, epoch, token, frozen, lower_bound, cursor, upper_bound)
-SELECT o.migration, $2, o.epoch, o.token, o.frozen, $3, $4, $5
+INSERT INTO migration_control.lane (migration, lane, epoch, token, frozen, lower_bound, cursor, upper_bound, rows, sub_batches)
+SELECT o.migration, $2, o.epoch, o.token, o.frozen, $3, $4, $5, $6, $7
   FROM migration_control.owner AS o
  WHERE o.migration = $1)sql";
 
@@ -168,6 +169,17 @@ absl::Status ForgetVerdict(Connection& connection, const std::string& migration)
   return absl::OkStatus();
 }
 
+absl::Status ReplaceLanes(Connection& connection, const std::string& migration, const std::vector<LaneRange>& lanes) {
+  MD_RETURN_IF_ERROR(connection.Query("DELETE FROM migration_control.lane WHERE migration = $1", {migration}).status());
+  for (const LaneRange& lane : lanes) {
+    MD_RETURN_IF_ERROR(connection
+                           .Query(kInsertLane, {migration, absl::StrCat(lane.lane), ArrayOrNull(lane.lower), ArrayOrNull(lane.cursor),
+                                                ArrayOrNull(lane.upper), absl::StrCat(lane.rows), absl::StrCat(lane.sub_batches)})
+                           .status());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status FindClaim(Connection& connection, const FenceClaim& claim, const char* lock, bool refuse_frozen) {
   MD_ASSIGN_OR_RETURN(const QueryResult found,
                       connection.Query(absl::StrCat("SELECT o.frozen FROM migration_control.owner AS o "
@@ -238,14 +250,17 @@ absl::StatusOr<Checkpoint> BeginPassIn(Connection& connection, const FenceClaim&
   if (kept.affected() != 1) {
     return DatabaseError(kSqlStateFenced, absl::StrCat("pass ", pass, " of ", claim.migration, " was begun already"));
   }
-  MD_RETURN_IF_ERROR(
-      connection.Query("DELETE FROM migration_control.lane WHERE migration = $1", {claim.migration}).status());
-  for (const LaneRange& lane : lanes) {
-    MD_RETURN_IF_ERROR(connection
-                           .Query(kInsertLane, {claim.migration, absl::StrCat(lane.lane), ArrayOrNull(lane.lower),
-                                                ArrayOrNull(lane.cursor), ArrayOrNull(lane.upper)})
-                           .status());
-  }
+  MD_RETURN_IF_ERROR(ReplaceLanes(connection, claim.migration, lanes));
+  return ReadCheckpoint(connection, claim.migration);
+}
+
+absl::StatusOr<Checkpoint> SplitIn(Connection& connection, const FenceClaim& claim, const MigrationPlan& plan, int wanted) {
+  MD_RETURN_IF_ERROR(LockClaim(connection, claim, /*refuse_frozen=*/true));
+  // A sub-batch that is still under way somewhere must match no lane of the new ones; after this the cursors stand still.
+  MD_RETURN_IF_ERROR(RaiseEpoch(connection, claim.migration, /*store_epoch=*/0));
+  MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, ReadCheckpoint(connection, claim.migration));
+  MD_ASSIGN_OR_RETURN(const std::vector<LaneRange> lanes, SplitLanesIn(connection, plan, checkpoint.lanes, wanted));
+  MD_RETURN_IF_ERROR(ReplaceLanes(connection, claim.migration, lanes));
   return ReadCheckpoint(connection, claim.migration);
 }
 

@@ -40,6 +40,9 @@ absl::Status LockClaim(Connection& connection, const FenceClaim& claim, bool ref
 absl::StatusOr<Checkpoint> BeginPassIn(Connection& connection, const FenceClaim& claim, std::int32_t pass,
                                        const std::vector<LaneRange>& lanes);
 
+// See Target::SplitLanes. `plan`: of the pass.
+absl::StatusOr<Checkpoint> SplitIn(Connection& connection, const FenceClaim& claim, const MigrationPlan& plan, int wanted);
+
 // See Target::Forget.
 absl::Status ForgetIn(Connection& connection, const std::string& migration, const std::string& control_id);
 

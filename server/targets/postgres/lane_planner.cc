@@ -30,6 +30,29 @@ class LanePlanner {
     for (const std::string& column : columns_) texts_.push_back(column + "::text");
   }
 
+  absl::StatusOr<std::vector<LaneRange>> Split(const std::vector<LaneRange>& lanes, int wanted) {
+    MD_ASSIGN_OR_RETURN(const std::vector<int> parts, PartsOf(lanes, wanted));
+    std::vector<LaneRange> split;
+    for (std::size_t i = 0; i < lanes.size(); ++i) {
+      std::vector<Key> ends;
+      if (parts[i] > 1) {
+        MD_ASSIGN_OR_RETURN(ends, InnerBounds(lanes[i], parts[i]));
+      }
+      ends.push_back(lanes[i].upper);
+      LaneRange rest = lanes[i];
+      for (Key& end : ends) {
+        rest.lane = static_cast<std::int32_t>(split.size());
+        rest.upper = std::move(end);
+        split.push_back(rest);
+        rest.lower = split.back().upper;
+        rest.cursor = rest.lower;
+        rest.rows = 0;
+        rest.sub_batches = 0;
+      }
+    }
+    return split;
+  }
+
   absl::StatusOr<std::vector<LaneRange>> Plan(int lanes) {
     MD_ASSIGN_OR_RETURN(const std::vector<Key> bounds, plan_.lane_bounds.empty() ? KeyBounds(lanes) : AskBounds(lanes));
     if (bounds.empty()) return std::vector<LaneRange>{LaneRange{}};
@@ -49,6 +72,62 @@ class LanePlanner {
   }
 
  private:
+  // Into how many parts each lane is to be cut: again and again the one whose parts are the largest.
+  absl::StatusOr<std::vector<int>> PartsOf(const std::vector<LaneRange>& lanes, int wanted) {
+    std::vector<int> parts(lanes.size(), 1);
+    std::vector<double> sizes;
+    int undone = 0;
+    for (const LaneRange& lane : lanes) {
+      sizes.push_back(0);
+      if (lane.done()) continue;
+      MD_ASSIGN_OR_RETURN(sizes.back(), SizeLeft(lane));
+      ++undone;
+    }
+    while (undone > 0 && undone < wanted) {
+      std::size_t largest = 0;
+      for (std::size_t i = 1; i < sizes.size(); ++i) {
+        if (sizes[i] / parts[i] > sizes[largest] / parts[largest]) largest = i;
+      }
+      if (sizes[largest] / parts[largest] < 2) break;
+      ++parts[largest];
+      ++undone;
+    }
+    return parts;
+  }
+
+  static const Key& Begin(const LaneRange& lane) { return lane.cursor.empty() ? lane.lower : lane.cursor; }
+
+  bool by_place() const { return plan_.key_types.back() == KeyType::kTid; }
+
+  static std::int64_t BlockOf(const Key& key) {
+    const std::optional<Place> place = ParsePlace(key.back());
+    return place.has_value() ? place->block : 0;
+  }
+
+  // In keys of the sample, or blocks: only to compare lanes by.
+  absl::StatusOr<double> SizeLeft(const LaneRange& lane) {
+    if (by_place()) return static_cast<double>(BlockOf(lane.upper) - BlockOf(Begin(lane)));
+    MD_ASSIGN_OR_RETURN(const std::string sample, Sample());
+    Parameters parameters;
+    const std::string range = absl::StrCat(Compare(">", Begin(lane), parameters), " AND ", Compare("<=", lane.upper, parameters));
+    MD_ASSIGN_OR_RETURN(const QueryResult counted, connection_.Query(absl::StrCat("SELECT count(*) FROM ", table_, " AS md_t", sample, " WHERE ", range),
+                                                                     parameters));
+    return static_cast<double>(counted.integer(0, 0));
+  }
+
+  absl::StatusOr<std::vector<Key>> InnerBounds(const LaneRange& lane, int parts) {
+    if (!by_place()) return Quantiles(Begin(lane), lane.upper, parts);
+    const std::int64_t from = BlockOf(Begin(lane));
+    const std::int64_t blocks = BlockOf(lane.upper) - from;
+    std::vector<Key> bounds;
+    for (int i = 1; i < parts; ++i) {
+      Key bound = lane.upper;
+      bound.back() = absl::StrCat("(", from + blocks * i / parts, ",65535)");
+      if (bound != lane.upper && (bounds.empty() || bounds.back() != bound)) bounds.push_back(std::move(bound));
+    }
+    return bounds;
+  }
+
   // Where the first lane begins, and where each ends; empty for an empty table.
   absl::StatusOr<std::vector<Key>> AskBounds(int lanes) {
     MD_ASSIGN_OR_RETURN(const QueryResult result, connection_.Query(plan_.lane_bounds, {absl::StrCat(lanes)}));
@@ -144,6 +223,10 @@ class LanePlanner {
 };
 
 }  // namespace
+
+absl::StatusOr<std::vector<LaneRange>> SplitLanesIn(Connection& connection, const MigrationPlan& plan, const std::vector<LaneRange>& lanes, int wanted) {
+  return LanePlanner(connection, plan).Split(lanes, wanted);
+}
 
 absl::StatusOr<std::vector<LaneRange>> PlanLanesIn(Connection& connection, const MigrationPlan& plan, int lanes) {
   return LanePlanner(connection, plan).Plan(lanes);

@@ -377,6 +377,15 @@ absl::StatusOr<Checkpoint> PostgresTarget::BeginPass(const FenceClaim& claim, st
   return checkpoint;
 }
 
+absl::StatusOr<Checkpoint> PostgresTarget::SplitLanes(const FenceClaim& claim, const MigrationPlan& plan, int wanted) {
+  Checkpoint checkpoint;
+  MD_RETURN_IF_ERROR(Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
+    MD_ASSIGN_OR_RETURN(checkpoint, SplitIn(connection, claim, plan, wanted));
+    return absl::OkStatus();
+  }));
+  return checkpoint;
+}
+
 absl::StatusOr<std::unique_ptr<LaneSession>> PostgresTarget::OpenLane(const LaneOptions& options) {
   MD_ASSIGN_OR_RETURN(std::unique_ptr<Connection> connection, Connect());
   auto session = OpenLaneSession(std::move(connection), options, options_.allow_session_functions);

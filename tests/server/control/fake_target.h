@@ -143,6 +143,7 @@ class FakeTarget final : public Target, public std::enable_shared_from_this<Fake
   absl::StatusOr<std::vector<LaneRange>> PlanLanes(const MigrationPlan&, int) override {
     return Unexpected("PlanLanes");
   }
+  absl::StatusOr<Checkpoint> SplitLanes(const FenceClaim&, const MigrationPlan&, int) override { return Unexpected("SplitLanes"); }
   absl::StatusOr<Checkpoint> BeginPass(const FenceClaim&, std::int32_t, const std::vector<LaneRange>&) override {
     return Unexpected("BeginPass");
   }
