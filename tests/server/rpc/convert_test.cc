@@ -68,7 +68,8 @@ labels: {team: ci}
   m.progress.last_error = LastError{"55P03", "lock", kNow - absl::Seconds(9)};
   m.progress.sub_batch_size = 42;
   m.progress.working = absl::Milliseconds(1500);
-  m.progress.time_seconds = {{"BLOCKED", 2.5}};
+  m.progress.time_seconds = {{"working", 1.5}, {"lock_wait", 2.5}, {"interval", 0.5}, {"steps", 0.25}, {"PAUSED", 60}};
+  m.progress.accounted_until = kNow;
   m.progress.lanes = {{.lane = 0, .cursor = {"400"}, .upper_bound = {"1000"}, .rows = 400}};
   stored.lease =
       Lease{.owner = "host:1:x", .token = "t", .epoch = 9, .expires_at = kNow + absl::Seconds(10), .live = true};
@@ -99,6 +100,9 @@ TEST(ConvertTest, TheFieldsHoldWhatTheModelSays) {
   EXPECT_EQ(out.time().working().seconds(), 1);
   EXPECT_EQ(out.time().working().nanos(), 500'000'000);
   EXPECT_EQ(out.time().lock_wait().seconds(), 2);
+  EXPECT_EQ(out.time().interval().nanos(), 500'000'000);
+  EXPECT_EQ(out.time().steps().nanos(), 250'000'000);
+  EXPECT_EQ(out.time().holds().at("PAUSED"), 60);
   EXPECT_EQ(out.max_attempts(), 3);
   EXPECT_TRUE(out.definition_changed());
   EXPECT_EQ(out.guarantee(), v1::GUARANTEE_EXACTLY_ONCE);
