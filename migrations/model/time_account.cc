@@ -36,7 +36,8 @@ TimeShares TimeAccountAt(const Migration& migration, absl::Time now) {
   if (!migration.started_at.has_value()) return {};
   const absl::Time end = migration.finished_at.value_or(now);
   ProgressCounters counters = migration.progress;
-  ChargeTime(counters, *migration.started_at, end, {}, IdleTimeWord(migration));
+  // Between an owner's last look and the end it recorded that end.
+  ChargeTime(counters, *migration.started_at, end, {}, migration.finished_at.has_value() ? kTimeSteps : IdleTimeWord(migration));
   // The owner's last look came a moment after the end.
   double excess = absl::ToDoubleSeconds(AccountedUntil(counters, *migration.started_at) - end);
   while (excess > 0 && !counters.time_seconds.empty()) {

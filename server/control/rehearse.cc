@@ -141,6 +141,8 @@ absl::Status Controller::RehearseOn(Target& target, const std::map<std::string, 
   report.key = walked.key;
   MD_RETURN_IF_ERROR(AskConditions(target, *plan, report));
   RehearsalRequest request = RequestFor(report.definition, walked, report.name, end - clock_.Now());
+  // The same rows in the order of their key, without asking for recorded ones.
+  if (&walked != &*plan) request.plan_without_schema = &*plan;
   // Frozen is frozen: nothing of ours takes a lock there.
   const FreezeRecord* frozen = nullptr;
   const auto board = board_.Get();

@@ -22,6 +22,8 @@ struct RowEstimate {
 
 struct RehearsalRequest {
   const MigrationPlan* plan = nullptr;  // outlives the call
+  // In its place where there is no schema migration_control yet; null: the same.
+  const MigrationPlan* plan_without_schema = nullptr;
   std::string migration;                // name, for application_name
   std::int64_t batch_size = 1000;
   std::int64_t sub_batch_size = 100;

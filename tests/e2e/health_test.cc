@@ -137,7 +137,7 @@ TEST_F(HealthTest, DeadRowsWithoutAutovacuumHoldWorkUntilVacuum) {
   Define("count_rows", CounterYaml({.interval = "20ms"}));
   ASSERT_TRUE(PassesRows("count_rows", 100));
   // On connections that end, so that their counts reach the statistics at once.
-  Sql(target_url_).Run("INSERT INTO counter (id) SELECT generate_series(1000001, 1150000); DELETE FROM counter WHERE id > 1000000");
+  Sql(target_url_).Run("INSERT INTO counter (id) SELECT generate_series(1000001, 1300000); DELETE FROM counter WHERE id > 1000000");
   IsThrottledBy("count_rows", "vacuum_debt");
   EXPECT_EQ(Get("count_rows").hold().readings(0).detail(), "table counter");
   Sql(target_url_).Run("VACUUM counter");

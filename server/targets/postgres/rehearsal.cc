@@ -368,7 +368,14 @@ class Rehearsing {
 }  // namespace
 
 absl::StatusOr<Rehearsal> RehearseOn(Connection& connection, const RehearsalRequest& request) {
-  return Rehearsing(connection, request).Run();
+  RehearsalRequest possible = request;
+  // Without the schema, what leaves recorded rows out cannot be asked.
+  if (request.plan_without_schema != nullptr) {
+    MD_ASSIGN_OR_RETURN(const QueryResult there, connection.Query("SELECT pg_catalog.to_regclass('migration_control.failed_range') IS NOT NULL",
+                                                                  Parameters{}));
+    if (!there.boolean(0, 0)) possible.plan = request.plan_without_schema;
+  }
+  return Rehearsing(connection, possible).Run();
 }
 
 }  // namespace migrationd

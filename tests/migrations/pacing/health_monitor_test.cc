@@ -158,16 +158,16 @@ TEST_F(HealthMonitorTest, VacuumDebtStopsOnlyWhoWorksOnThatTableAndSlowsDownAll)
   const auto debt = [](double ratio) {
     return [ratio](TargetVitals& v) { v.tables = {{"public.hot", ratio * 1000, 1000, "table hot"}, {"public.cold", 0, 1000, "table cold"}}; };
   };
-  EXPECT_EQ(Look(debt(1)).allowed, 1);
-  EXPECT_LT(Looks(5, debt(3)).allowed, 1) << "shed from twice the trigger on";
-  const HealthVerdict& verdict = Look(debt(5));
+  EXPECT_EQ(Looks(60, debt(5)).allowed, 1) << "what one pass over a table makes";
+  EXPECT_LT(Looks(5, debt(7)).allowed, 1) << "shed from six times the trigger on";
+  const HealthVerdict& verdict = Look(debt(10));
   EXPECT_FALSE(verdict.stop.has_value());
   ASSERT_NE(verdict.StopOf("public.hot"), nullptr);
-  EXPECT_EQ(verdict.StopOf("public.hot")->reason, "vacuum_debt 5, limit 5 (table hot)");
+  EXPECT_EQ(verdict.StopOf("public.hot")->reason, "vacuum_debt 10, limit 10 (table hot)");
   EXPECT_EQ(verdict.StopOf("public.cold"), nullptr);
   ASSERT_TRUE(verdict.limited_by.has_value());
   EXPECT_EQ(verdict.limited_by->signal, "vacuum_debt");
-  EXPECT_EQ(verdict.limited_by->value, 5);
+  EXPECT_EQ(verdict.limited_by->value, 10);
   EXPECT_EQ(Looks(3, debt(0.1)).StopOf("public.hot"), nullptr) << "vacuumed";
   EXPECT_EQ(Looks(120, debt(0.1)).allowed, 1);
   EXPECT_FALSE(monitor_->verdict().limited_by.has_value());
