@@ -120,7 +120,7 @@ TEST_P(Physical, CutsSubBatchesOfTheRowsAskedFor) {
   MD_ASSERT_OK_AND_ASSIGN(const SubBatchResult result, session->RunSubBatch(request));
   range.cursor = bound;
   MD_ASSERT_OK_AND_ASSIGN(const Key next, session->FindBound(range, 25));
-  EXPECT_EQ(result.next_bound, next);
+  EXPECT_EQ(result.next_bounds, std::vector<Key>{next});
 }
 
 // A stretch without rows is passed in steps of a bounded size, not in one look over all of it.
@@ -213,7 +213,7 @@ TEST_P(Physical, ARewrittenTableEndsThePassAndVerifyDoesTheRest) {
   SubBatchRequest request{.old_cursor = range.cursor, .new_cursor = ahead, .lane_upper = range.upper, .next_size = 500};
   MD_ASSERT_OK_AND_ASSIGN(SubBatchResult result, session->RunSubBatch(request));
   EXPECT_EQ(result.affected, 0);
-  EXPECT_EQ(result.next_bound, range.upper);
+  EXPECT_EQ(result.next_bounds, std::vector<Key>{range.upper});
   session.reset();
   // Another owner does not know of it either.
   MD_ASSERT_OK_AND_ASSIGN(checkpoint_, target_->TakeOver(Claiming(false)));
@@ -392,10 +392,10 @@ TEST_P(Distinct, SizesCountValuesAndRowsAreCountedExactly) {
   EXPECT_EQ(result.affected, 280);
   SubBatchRequest request{.old_cursor = {"8"}, .new_cursor = {"10"}, .lane_upper = {"50"}, .next_size = 30};
   MD_ASSERT_OK_AND_ASSIGN(result, session->RunSubBatch(request));
-  EXPECT_EQ(result.next_bound, Key{"40"});
+  EXPECT_EQ(result.next_bounds, std::vector<Key>{Key{"40"}});
   request = {.old_cursor = {"10"}, .new_cursor = {"40"}, .lane_upper = {"50"}, .next_size = 11};
   MD_ASSERT_OK_AND_ASSIGN(result, session->RunSubBatch(request));
-  EXPECT_EQ(result.next_bound, Key{"50"}) << "the lane's end when fewer values are left";
+  EXPECT_EQ(result.next_bounds, std::vector<Key>{Key{"50"}}) << "the lane's end when fewer values are left";
   range.cursor = {"40"};
   MD_ASSERT_OK(RunNext(*session, range, 1000));
   EXPECT_TRUE(range.done());
