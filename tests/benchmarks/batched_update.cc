@@ -69,11 +69,9 @@ class Comparison {
     Add(kDurableLoop, batch, [=, this] { return PlPgSqlLoop(sql_, batch, "on"); });
     Add(kAsyncLoop, batch, [=, this] { return PlPgSqlLoop(sql_, batch, "off"); });
     Add("migrationd, one lane, ASYNC", batch, [=, this] { return Ours(batch, {}); });
-    Add("migrationd, two lanes, ASYNC", batch, [=, this] { return Ours(batch, {.url = "", .definition = "", .lanes = 2}); });
-    Add("migrationd, one lane, SYNC", batch,
-        [=, this] { return Ours(batch, {.url = "", .definition = "", .synchronous_commit = true}); });
-    Add("migrationd, one lane, pooled form, ASYNC", batch,
-        [=, this] { return Ours(batch, {.url = "", .definition = "", .session_functions = false}); });
+    Add("migrationd, two lanes, ASYNC", batch, [=, this] { return Ours(batch, {.lanes = 2}); });
+    Add("migrationd, one lane, SYNC", batch, [=, this] { return Ours(batch, {.synchronous_commit = true}); });
+    Add("migrationd, one lane, pooled form, ASYNC", batch, [=, this] { return Ours(batch, {.session_functions = false}); });
     Add("string of EXECUTEs, async", batch, [=, this] { return ExecuteStrings(url_, settings_.rows, batch); });
     if (postgres_ == nullptr) return;
     for (const int lanes : {1, 2}) {
@@ -95,11 +93,13 @@ class Comparison {
 
   absl::StatusOr<std::optional<absl::Duration>> WholeService(const std::string& name, std::int64_t batch, int lanes) {
     MD_ASSIGN_OR_RETURN(const ServiceRun run, RunService(*postgres_, sql_, {.lanes = lanes, .sub_batch_size = batch}));
+    const double watched = absl::ToDoubleSeconds(run.watched);
     notes_.push_back(absl::StrFormat(
-        "%s, sub-batches of %d: %.2f s (%.2f s of it working; %.2f s from Enqueue to the answer); control store %.1f commits/s, %.1f rows "
-        "written/s; target %.2f commits a sub-batch; migrationd %d kB resident",
-        name, batch, absl::ToDoubleSeconds(run.took), absl::ToDoubleSeconds(run.working), absl::ToDoubleSeconds(run.wall),
-        run.control_commits_per_second, run.control_rows_per_second, run.target_commits_per_sub_batch, run.resident_kb));
+        "\n%s, sub-batches of %d:\n  %.2f s, of which working %.2f, held %.2f; from Enqueue to the answer %.2f s; migrationd %d kB resident\n  "
+        "in %.2f s, to the end of migrationd: control store %d commits (%.1f/s), %d rows written (%.1f/s); target %.3f commits a sub-batch",
+        name, batch, absl::ToDoubleSeconds(run.took), absl::ToDoubleSeconds(run.working), absl::ToDoubleSeconds(run.held),
+        absl::ToDoubleSeconds(run.wall), run.resident_kb, watched, run.control_commits, static_cast<double>(run.control_commits) / watched,
+        run.control_rows, static_cast<double>(run.control_rows) / watched, run.target_commits_per_sub_batch));
     return run.took;
   }
 

@@ -16,8 +16,8 @@
 namespace migrationd {
 
 struct EngineOptions {
-  std::string url;
-  std::string definition;  // YAML
+  std::string url = {};
+  std::string definition = {};  // YAML
   int lanes = 1;           // a thread each
   std::int32_t batch_size = 50'000;
   std::int32_t sub_batch_size = 1000;  // servo off

@@ -97,9 +97,10 @@ absl::StatusOr<ServiceRun> RunService(PrivatePostgres& postgres, Connection& sql
   const v1::Migration& migration = status.migration();
   run.took = Time(migration.finished_at()) - Time(migration.started_at());
   run.working = absl::Seconds(migration.time().working().seconds()) + absl::Nanoseconds(migration.time().working().nanos());
-  const double seconds = absl::ToDoubleSeconds(after.at - before.at);
-  run.control_commits_per_second = static_cast<double>(after.control_commits - before.control_commits) / seconds;
-  run.control_rows_per_second = static_cast<double>(after.control_rows - before.control_rows) / seconds;
+  for (const auto& [kind, seconds] : migration.time().holds()) run.held += absl::Seconds(seconds);
+  run.watched = after.at - before.at;
+  run.control_commits = after.control_commits - before.control_commits;
+  run.control_rows = after.control_rows - before.control_rows;
   run.target_commits_per_sub_batch =
       static_cast<double>(after.target_commits - before.target_commits) / static_cast<double>(std::max<std::int64_t>(sub_batches, 1));
   return run;

@@ -20,8 +20,11 @@ struct ServiceRun {
   absl::Duration took;  // from started_at to finished_at, as Status says
   absl::Duration wall;  // from Enqueue to the answer that it is COMPLETED
   absl::Duration working;
-  double control_commits_per_second = 0;
-  double control_rows_per_second = 0;  // inserted, updated or deleted
+  absl::Duration held;
+  // What follows was counted from Enqueue to the end of migrationd, for so long; its opening and stopping are in it.
+  absl::Duration watched;
+  std::int64_t control_commits = 0;
+  std::int64_t control_rows = 0;  // inserted, updated or deleted
   double target_commits_per_sub_batch = 0;
   std::int64_t resident_kb = 0;  // of migrationd, once it is done
 };
