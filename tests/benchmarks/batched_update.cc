@@ -93,13 +93,13 @@ class Comparison {
 
   absl::StatusOr<std::optional<absl::Duration>> WholeService(const std::string& name, std::int64_t batch, int lanes) {
     MD_ASSIGN_OR_RETURN(const ServiceRun run, RunService(*postgres_, sql_, {.lanes = lanes, .sub_batch_size = batch}));
-    const double watched = absl::ToDoubleSeconds(run.watched);
+    const double wall = absl::ToDoubleSeconds(run.wall);
     notes_.push_back(absl::StrFormat(
-        "\n%s, sub-batches of %d:\n  %.2f s, of which working %.2f, held %.2f; from Enqueue to the answer %.2f s; migrationd %d kB resident\n  "
-        "in %.2f s, to the end of migrationd: control store %d commits (%.1f/s), %d rows written (%.1f/s); target %.3f commits a sub-batch",
-        name, batch, absl::ToDoubleSeconds(run.took), absl::ToDoubleSeconds(run.working), absl::ToDoubleSeconds(run.held),
-        absl::ToDoubleSeconds(run.wall), run.resident_kb, watched, run.control_commits, static_cast<double>(run.control_commits) / watched,
-        run.control_rows, static_cast<double>(run.control_rows) / watched, run.target_commits_per_sub_batch));
+        "\n%s, sub-batches of %d:\n  %.2f s, of which working %.2f, held %.2f; from Enqueue to the answer %.2f s; then %.2f s to stop\n"
+        "  control store %d commits (%.1f/s), %d rows written (%.1f/s); target %.3f commits a sub-batch; migrationd %d kB resident",
+        name, batch, absl::ToDoubleSeconds(run.took), absl::ToDoubleSeconds(run.working), absl::ToDoubleSeconds(run.held), wall,
+        absl::ToDoubleSeconds(run.stopping), run.control_commits, static_cast<double>(run.control_commits) / wall, run.control_rows,
+        static_cast<double>(run.control_rows) / wall, run.target_commits_per_sub_batch, run.resident_kb));
     return run.took;
   }
 
@@ -126,14 +126,17 @@ class Comparison {
                                                                                    {"async loop", Seconds(kAsyncLoop, batch)},
                                                                                    {"plain UPDATE", Seconds(kPlain, batch)},
                                                                                    {"GitLab way", Seconds(kGitLab, batch)}};
-    absl::PrintF("\n%d rows, sub-batches of %d, %d rounds, medians; times as fast as\n%-42s %9s", settings_.rows, batch, settings_.rounds, "", "rows/s");
+    absl::PrintF("\n%d rows, sub-batches of %d, %d rounds, medians; times as fast as\n", settings_.rows, batch, settings_.rounds);
+    absl::PrintF("%-42s %9s", "", "rows/s");
     for (const auto& [name, seconds] : references) absl::PrintF(" %13s", name);
     absl::PrintF("\n");
     for (const Variant& variant : variants_) {
       if (variant.batch != 0 && variant.batch != batch) continue;
       const double median = Median(variant.seconds);
       absl::PrintF("%-42s %9.0f", variant.name, static_cast<double>(settings_.rows) / median);
-      for (const auto& [name, seconds] : references) absl::PrintF(" %13s", seconds.has_value() ? absl::StrFormat("%.2f", *seconds / median) : "-");
+      for (const auto& [name, seconds] : references) {
+        absl::PrintF(" %13s", seconds.has_value() ? absl::StrFormat("%.2f", *seconds / median) : "-");
+      }
       absl::PrintF("\n");
     }
   }

@@ -31,7 +31,6 @@ struct Activity {
   std::int64_t control_commits = 0;
   std::int64_t control_rows = 0;
   std::int64_t target_commits = 0;
-  absl::Time at;
 };
 
 absl::StatusOr<Activity> ReadActivity(Connection& sql) {
@@ -41,7 +40,7 @@ absl::StatusOr<Activity> ReadActivity(Connection& sql) {
                 "pg_stat_database AS t WHERE c.datname = $1 AND t.datname = current_database()",
                 {kControlDatabase}));
   if (read.rows() != 1) return absl::InternalError("pg_stat_database does not know the control database.");
-  return Activity{read.integer(0, 0), read.integer(0, 1), read.integer(0, 2), absl::Now()};
+  return Activity{read.integer(0, 0), read.integer(0, 1), read.integer(0, 2)};
 }
 
 absl::Status FreshControl(PrivatePostgres& postgres, Connection& sql) {
@@ -90,7 +89,9 @@ absl::StatusOr<ServiceRun> RunService(PrivatePostgres& postgres, Connection& sql
   MD_ASSIGN_OR_RETURN(const v1::StatusResponse status, client.Status(kMigration));
   run.resident_kb = ResidentKb(absl::StrCat(server.process().pid()));
   // A backend that ends reports everything.
+  const absl::Time stopped = absl::Now();
   MD_RETURN_IF_ERROR(server.Stop(SIGTERM).status());
+  run.stopping = absl::Now() - stopped;
   MD_ASSIGN_OR_RETURN(const Activity after, ReadActivity(sql));
   MD_ASSIGN_OR_RETURN(const std::int64_t sub_batches, SubBatches(sql));
 
@@ -98,7 +99,6 @@ absl::StatusOr<ServiceRun> RunService(PrivatePostgres& postgres, Connection& sql
   run.took = Time(migration.finished_at()) - Time(migration.started_at());
   run.working = absl::Seconds(migration.time().working().seconds()) + absl::Nanoseconds(migration.time().working().nanos());
   for (const auto& [kind, seconds] : migration.time().holds()) run.held += absl::Seconds(seconds);
-  run.watched = after.at - before.at;
   run.control_commits = after.control_commits - before.control_commits;
   run.control_rows = after.control_rows - before.control_rows;
   run.target_commits_per_sub_batch =

@@ -21,8 +21,8 @@ struct ServiceRun {
   absl::Duration wall;  // from Enqueue to the answer that it is COMPLETED
   absl::Duration working;
   absl::Duration held;
-  // What follows was counted from Enqueue to the end of migrationd, for so long; its opening and stopping are in it.
-  absl::Duration watched;
+  absl::Duration stopping;  // of migrationd, after that
+  // What follows was counted from Enqueue to the end of migrationd: its opening of the migration and its stopping are in it.
   std::int64_t control_commits = 0;
   std::int64_t control_rows = 0;  // inserted, updated or deleted
   double target_commits_per_sub_batch = 0;
