@@ -145,6 +145,8 @@ class LaneRunner {
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
   LaneView View() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool done() const { return range_.done(); }
+  // A row at fault is being looked for, or left out; or what failed is tried with fewer rows.
+  bool in_trouble() const { return suspects_ > 0 || failure_cap_ > 0 || skip_.has_value(); }
   // What ShrinkTo came to; 0: nothing holds it back.
   std::int32_t failure_cap() const { return failure_cap_; }
 

@@ -160,7 +160,10 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
   } else {
     controls_.Interrupt();
   }
-  if (closing() && stage_ == Stage::kOpening && step_busy_) long_step_stop_.request_stop();
+  if (closing() && (stage_ == Stage::kOpening || splitting_) && step_busy_) long_step_stop_.request_stop();
+  for (LaneSlot& slot : lanes_) {
+    if (!slot.busy) PlanRest(slot);
+  }
 }
 
 void MigrationRun::Pump() {
@@ -192,11 +195,20 @@ void MigrationRun::Step() {
     split_wanted_ = false;
     controls_.Continue();
   }
-  if (std::exchange(split_wanted_, false) && stage_ == Stage::kWorking) {
-    StartSplit();
-    return;
-  }
+  const bool split = std::exchange(split_wanted_, false);
   if (directive_ == Directive::kHold) return;
+  if (split && stage_ == Stage::kWorking) {
+    // One that looks for a row at fault goes on looking.
+    const bool in_trouble = std::any_of(lanes_.begin(), lanes_.end(), [](const LaneSlot& slot) {
+      return !slot.done && (slot.consecutive > 0 || slot.skipping || slot.runner->in_trouble());
+    });
+    if (!in_trouble) {
+      StartSplit();
+      return;
+    }
+    split_due_ = services_.clock.Now() + kSplitPause;
+    controls_.Continue();
+  }
   const bool due = !step_busy_ && services_.clock.Now() >= step_due_;
   switch (stage_) {
     case Stage::kOpening:
@@ -385,6 +397,7 @@ void MigrationRun::DispatchLanes() {
     LaneSlot& slot = lanes_[i];
     if (slot.busy || now < slot.due) continue;
     slot.busy = true;
+    slot.rest.reset();
     if (slot.hold.kind == HoldKind::kBlocked) LookForBlocker(slot);
     LaneRunner* runner = slot.runner.get();
     struct Timed {
@@ -402,6 +415,12 @@ void MigrationRun::DispatchLanes() {
         },
         [this, i](Timed timed) { LaneFinishedBatch(i, std::move(timed.outcome), timed.took); });
   }
+}
+
+void MigrationRun::PlanRest(LaneSlot& slot) {
+  if (!slot.rest.has_value()) return;
+  const LaneSlot::Rest& rest = *slot.rest;
+  slot.due = rest.since + controls_.RestAfter(rest.took, RestAfterBatch(pace_, rest.rows, rest.took, static_cast<int>(LanesInTurn().size())));
 }
 
 void MigrationRun::LookForBlocker(const LaneSlot& slot) {
@@ -460,7 +479,8 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
       }
       return;
     case BatchOutcome::Kind::kBatchDone: {
-      slot.due = now + controls_.RestAfter(took, RestAfterBatch(pace_, outcome.rows, took, static_cast<int>(LanesInTurn().size())));
+      slot.rest = LaneSlot::Rest{now, took, outcome.rows};
+      PlanRest(slot);
       return;
     }
     case BatchOutcome::Kind::kStopped: return;
@@ -622,22 +642,26 @@ std::vector<std::size_t> MigrationRun::LanesInTurn() const {
 bool MigrationRun::SplitIsDue(absl::Time now) const {
   const auto left = std::count_if(lanes_.begin(), lanes_.end(), [](const LaneSlot& slot) { return !slot.done; });
   if (left == 0 || left >= pace_.lanes || lanes_.size() >= kLanesMax || now < split_due_ || plan_ == nullptr) return false;
-  // One that looks for a row at fault goes on looking.
-  const bool in_trouble = std::any_of(lanes_.begin(), lanes_.end(), [](const LaneSlot& slot) { return !slot.done && slot.consecutive > 0; });
-  const double rows_left = static_cast<double>(counters_.rows_estimated) * (1 - PassFraction().value_or(0));
-  return !in_trouble && rows_left >= kBatchesWorthASplit * controls_.batch_size();
+  // Where no position is known, all that was done counts as done in this pass.
+  const auto estimated = static_cast<double>(counters_.rows_estimated);
+  const auto fraction = PassFraction();
+  const double rows_left = fraction.has_value() ? estimated * (1 - *fraction) : estimated - static_cast<double>(controls_.rows_done());
+  return rows_left >= kBatchesWorthASplit * controls_.batch_size();
 }
 
 void MigrationRun::StartSplit() {
   step_busy_ = true;
+  splitting_ = true;
   for (LaneSlot& slot : lanes_) slot.runner->Close();
   Submit<absl::StatusOr<Checkpoint>>(
       services_.steps,
-      [context = Context(), claim = *claim_, plan = plan_, pass = counters_.pass, wanted = pace_.lanes] {
+      [context = LongStepContext(), claim = *claim_, plan = plan_, pass = counters_.pass, wanted = pace_.lanes] {
         return context.target.SplitLanes(claim, PlanOfPass(*plan, pass), wanted);
       },
       [this, before = lanes_.size()](absl::StatusOr<Checkpoint> split) {
         step_busy_ = false;
+        splitting_ = false;
+        LongStepWasStopped();
         // Where there is nothing to cut, it is not tried again and again.
         const bool more = split.ok() && split->lanes.size() > before;
         split_pause_ = more ? kSplitPause : std::min(2 * std::max(split_pause_, kSplitPause), kSplitPauseMax);
@@ -652,6 +676,7 @@ void MigrationRun::StartSplit() {
         counters_ = Counters();
         working_base_ = counters_.working;
         lane_failures_.clear();
+        blockers_.clear();
         AdoptCheckpoint(*split);
         if (directive_ == Directive::kWork) controls_.Continue();
       });

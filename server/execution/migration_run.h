@@ -130,6 +130,13 @@ class MigrationRun {
     bool busy = false;
     bool done = false;
     absl::Time due = absl::InfinitePast();
+    // The batch that it rests from; a back-off is no rest.
+    struct Rest {
+      absl::Time since;
+      absl::Duration took;
+      std::int64_t rows = 0;
+    };
+    std::optional<Rest> rest;
     std::int32_t attempts = 0;
     std::int32_t consecutive = 0;
     Hold hold;
@@ -200,6 +207,8 @@ class MigrationRun {
   void ApplySizes();
   // The pace in force; what is open already follows.
   void ApplyPace();
+  // How long a rest is follows the pace and what health allows, also one that has begun.
+  void PlanRest(LaneSlot& slot);
   // Tells the activity clock what is going on now.
   void NoteActivity();
   std::int32_t FirstSubBatchSize() const;
@@ -234,6 +243,7 @@ class MigrationRun {
   std::map<std::int32_t, std::string> blockers_;  // by lane, as last seen
   std::set<std::int32_t> looking_for_blockers_;
   bool split_wanted_ = false;
+  bool splitting_ = false;
   absl::Time split_due_ = absl::InfinitePast();
   absl::Duration split_pause_;
   std::optional<double> looked_fraction_;  // by the table's statistics, as last looked up

@@ -254,6 +254,9 @@ class PostgresHealthSession final : public HealthSession {
   // A transaction of its own, of which only the commit counts.
   absl::Status MeasureCommit(TargetVitals& vitals) {
     MD_RETURN_IF_ERROR(Begin());
+    // A commit that waits for a synchronous standby that is gone waits for ever, whatever the timeouts, and each look would leave a backend
+    // behind. Replicas have signals of their own.
+    MD_RETURN_IF_ERROR(connection_->Query("SET LOCAL synchronous_commit = local").status());
     bool known = false;
     bool allowed = false;
     MD_RETURN_IF_ERROR(Ask({Signal::kCommitLatency}, kMayMeasureCommit, {}, vitals, [&](const QueryResult& rows) {

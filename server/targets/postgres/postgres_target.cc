@@ -379,7 +379,11 @@ absl::StatusOr<Checkpoint> PostgresTarget::BeginPass(const FenceClaim& claim, st
 
 absl::StatusOr<Checkpoint> PostgresTarget::SplitLanes(const FenceClaim& claim, const MigrationPlan& plan, int wanted) {
   Checkpoint checkpoint;
-  MD_RETURN_IF_ERROR(Transact(FenceSettings(), [&](Connection& connection) -> absl::Status {
+  // It looks at the table while it holds the fence, for which an operator's Pause may wait.
+  SessionSettings settings = FenceSettings();
+  settings.lock_timeout = absl::Seconds(2);
+  settings.statement_timeout = absl::Seconds(2);
+  MD_RETURN_IF_ERROR(Transact(settings, [&](Connection& connection) -> absl::Status {
     MD_ASSIGN_OR_RETURN(checkpoint, SplitIn(connection, claim, plan, wanted));
     return absl::OkStatus();
   }));
