@@ -510,7 +510,8 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
   context.sub_batches = counters.sub_batches_done - isolating_before_;
   for (const LaneSlot& other : lanes_) {
     context.sub_batches -= other.runner->View().isolating;
-    if (&other != &slot && other.skipping) ++context.failed_rows;
+    // Once it is recorded it is among the others.
+    if (&other != &slot && other.skipping && other.runner->View().failed == other.failed_before) ++context.failed_rows;
   }
   context.max_failed_rows = retry.max_failed_ranges();
   context.max_failed_ratio = retry.max_failed_ratio();
@@ -551,6 +552,7 @@ void MigrationRun::LaneFailed(LaneSlot& slot, const BatchOutcome& outcome) {
     case FailureAction::kSkip:
       slot.runner->SkipFailedRow(sqlstate, std::string(outcome.error.message()), !decision.halt_code.empty());
       slot.skipping = true;
+      slot.failed_before = slot.runner->View().failed;
       if (!decision.halt_code.empty()) slot.halt_after_skip = {decision.halt_code, decision.message};
       slot.due = services_.clock.Now();
       return;

@@ -140,7 +140,8 @@ class MigrationRun {
     std::int32_t attempts = 0;
     std::int32_t consecutive = 0;
     Hold hold;
-    bool skipping = false;  // a row that failed is about to be recorded
+    bool skipping = false;  // a row that failed is about to be recorded, or was in the batch that is under way
+    std::int64_t failed_before = 0;  // rows of this lane that were recorded before that one
     // ... and then it is to be HALTED.
     std::optional<std::pair<std::string, std::string>> halt_after_skip;
   };
