@@ -91,6 +91,13 @@ StepContext MigrationRun::ContextOn(Target& target) const {
   return context;
 }
 
+StepContext MigrationRun::LastContext() {
+  StepContext context = Context();
+  context.counters = Counters();
+  context.counters->sub_batch_size = 0;
+  return context;
+}
+
 StepContext MigrationRun::LongStepContext() {
   long_step_stop_ = std::stop_source();
   long_step_target_ = services_.target->WithStop(long_step_stop_.get_token());
@@ -716,7 +723,7 @@ void MigrationRun::StartEndPass() {
   if (pass.pass > 1) earlier_passes_.push_back(pass.pass_affected);
   Submit<absl::StatusOr<PassEnd>>(
       services_.steps,
-      [context = Context(), pass, claim = *claim_, plan = plan_] { return EndPass(context, claim, *plan, pass); },
+      [context = LastContext(), pass, claim = *claim_, plan = plan_] { return EndPass(context, claim, *plan, pass); },
       [this](absl::StatusOr<PassEnd> end) { PassEnded(std::move(end)); });
 }
 
@@ -787,7 +794,7 @@ void MigrationRun::Halt(std::string code, std::string message) {
   step_busy_ = true;
   Submit<absl::Status>(
       services_.steps,
-      [context = Context(), claim = KnownClaim(), code, message] { return HaltOnTarget(context, claim, code, message); },
+      [context = LastContext(), claim = KnownClaim(), code, message] { return HaltOnTarget(context, claim, code, message); },
       [this, code, message](absl::Status status) {
         step_busy_ = false;
         if (status.ok()) {
@@ -813,7 +820,7 @@ void MigrationRun::StartClosing() {
   const bool quiesce = directive_ == Directive::kQuiesce;
   Submit<absl::Status>(
       services_.steps,
-      [context = Context(), claim = KnownClaim(), quiesce]() -> absl::Status {
+      [context = LastContext(), claim = KnownClaim(), quiesce]() -> absl::Status {
         if (quiesce) return QuiesceOnTarget(context, claim);
         // Released for another process, which takes over by fencing: durability is all that is left to do.
         if (claim.has_value()) context.target.Barrier(*claim, /*completed=*/false).IgnoreError();

@@ -155,6 +155,8 @@ class MigrationRun {
 
   StepContext Context() const { return ContextOn(*target_); }
   StepContext ContextOn(Target& target) const;
+  // With what was counted, for a step that may be the last.
+  StepContext LastContext();
   // For opening and cleaning up, one at a time: also ends when somebody wants it stopped.
   StepContext LongStepContext();
   // Whether the long step that just ended was told to stop; what runs later was not.

@@ -87,13 +87,22 @@ absl::Status UnlessRefused(const absl::Status& stored) {
   }
 }
 
+absl::StatusOr<VerbEffect> WithCounters(const StepContext& context, absl::Time now, absl::StatusOr<VerbEffect> effect) {
+  if (!effect.ok() || !effect->changed || !context.counters.has_value()) return effect;
+  ProgressCounters& progress = effect->after.progress;
+  progress = *context.counters;
+  if (progress.last_error.has_value() && progress.last_error->at == absl::InfinitePast()) progress.last_error->at = now;
+  return effect;
+}
+
 // By whoever finds that every row is done. First the data's own database says so (Barrier), then this.
 absl::Status RecordCompletion(const StepContext& context, const std::string& how, std::int64_t accepted_rows) {
   return context.store
       .Mutate(context.id, Guarded(context, "Complete"),
               [&](const StoredMigration& current, absl::Time now) {
-                return CompleteMigration(current.migration, {context.actor, how}, now, accepted_rows,
-                                         CleansUpByItself(*current.definition));
+                return WithCounters(context, now,
+                                    CompleteMigration(current.migration, {context.actor, how}, now, accepted_rows,
+                                                      CleansUpByItself(*current.definition)));
               })
       .status();
 }
@@ -599,9 +608,12 @@ absl::Status QuiesceOnTarget(const StepContext& context, const std::optional<Fen
       context.id, Guarded(context, "Quiesce"), [&](const StoredMigration& current, absl::Time now) -> absl::StatusOr<VerbEffect> {
         const Caller caller{context.actor, lost};
         // Nothing of ours can commit without our row. Cancelled is cancelled; but what is paused is to go on, and cannot.
-        if (lost.empty() || current.migration.state != State::kPausing) return QuiesceMigration(current.migration, caller, now);
+        if (lost.empty() || current.migration.state != State::kPausing) {
+          return WithCounters(context, now, QuiesceMigration(current.migration, caller, now));
+        }
         const bool foreign = stopped.code() == absl::StatusCode::kPermissionDenied;
-        return HaltMigration(current.migration, caller, now, foreign ? kHaltForeignControl : kHaltCheckpointLost, lost);
+        return WithCounters(context, now,
+                            HaltMigration(current.migration, caller, now, foreign ? kHaltForeignControl : kHaltCheckpointLost, lost));
       });
   return UnlessRefused(recorded.status());
 }
@@ -610,7 +622,8 @@ absl::Status RecordHalt(const StepContext& context, const std::string& code, con
   return UnlessRefused(context.store
                            .Mutate(context.id, Guarded(context, "Halt"),
                                    [&](const StoredMigration& current, absl::Time now) {
-                                     return HaltMigration(current.migration, {context.actor, ""}, now, code, message);
+                                     return WithCounters(
+                                         context, now, HaltMigration(current.migration, {context.actor, ""}, now, code, message));
                                    })
                            .status());
 }

@@ -292,9 +292,15 @@ absl::Status InMemoryControlStore::Release(const std::vector<LeaseKey>& keys) {
   return absl::OkStatus();
 }
 
+void InMemoryControlStore::set_takes_progress(bool takes) {
+  absl::MutexLock lock(&mutex_);
+  takes_progress_ = takes;
+}
+
 absl::Status InMemoryControlStore::RecordProgress(const std::vector<ProgressUpdate>& updates) {
   absl::MutexLock lock(&mutex_);
   MD_RETURN_IF_ERROR(CheckAvailable());
+  if (!takes_progress_) return absl::UnavailableError("the store takes no progress");
   for (const ProgressUpdate& update : updates) {
     Row* row = Find(update.id);
     if (row == nullptr || !Holds(*row, update.lease_token)) continue;

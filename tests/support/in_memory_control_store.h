@@ -27,6 +27,8 @@ class InMemoryControlStore final : public ControlStore {
 
   // While unavailable, every method is UNAVAILABLE and nothing changes.
   void set_available(bool available);
+  // While it does not take progress, RecordProgress is UNAVAILABLE.
+  void set_takes_progress(bool takes);
 
   absl::Status Upgrade() override;
   absl::Status CheckSchema() override;
@@ -90,6 +92,7 @@ class InMemoryControlStore final : public ControlStore {
   mutable absl::Mutex mutex_;
   absl::Time now_ ABSL_GUARDED_BY(mutex_);
   bool available_ ABSL_GUARDED_BY(mutex_) = true;
+  bool takes_progress_ ABSL_GUARDED_BY(mutex_) = true;
   std::map<MigrationId, Row> rows_ ABSL_GUARDED_BY(mutex_);
   std::vector<EventRecord> events_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Request> requests_ ABSL_GUARDED_BY(mutex_);

@@ -40,6 +40,40 @@ TEST_F(Ending, IsCounted) {
   EXPECT_EQ(sums["migrationd_sub_batch_failures_total"], 1);
 }
 
+// Whoever waits for an end reads final numbers, not those of a second ago.
+TEST_F(Ending, CompletedComesWithItsCounters) {
+  world_.store.set_takes_progress(false);
+  world_.Add("fill", WhereYaml());
+  ASSERT_TRUE(world_.Reaches("fill", State::kCompleted));
+  EXPECT_EQ(world_.Get("fill").progress.rows_done, 100);
+  EXPECT_EQ(world_.Get("fill").progress.rows_estimated, 100);
+  EXPECT_GT(world_.Get("fill").progress.sub_batches_done, 9);
+}
+
+TEST_F(Ending, PausedComesWithItsCounters) {
+  world_.store.set_takes_progress(false);
+  world_.Add("fill", "sql_batch: {table: public.t, where: NOT t.done, statement: 'UPDATE t SET done = true WHERE {{batch}}'}\n"
+                     "pace: {batch_size: 10, sub_batch_size: 10, interval: 10s}\norder: INDEPENDENT\n");
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.database->Calls("RunSubBatch") > 0; }));
+  MD_ASSERT_OK(world_.controller.Pause("fill", std::nullopt, /*immediate=*/false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("fill", State::kPaused));
+  EXPECT_GE(world_.Get("fill").progress.rows_done, 10);
+}
+
+TEST_F(Ending, HaltedComesWithItsCountersAndTheErrorsTime) {
+  world_.store.set_takes_progress(false);
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return call == "RunSubBatch" && world_.database->Calls("RunSubBatch") > 5 ? DatabaseError("42883", "no such function") : absl::OkStatus();
+  };
+  world_.Add("fill", WhereYaml());
+  ASSERT_TRUE(world_.Reaches("fill", State::kHalted));
+  const ProgressCounters progress = world_.Get("fill").progress;
+  EXPECT_GE(progress.rows_done, 10);
+  ASSERT_TRUE(progress.last_error.has_value());
+  EXPECT_EQ(progress.last_error->sqlstate, "42883");
+  EXPECT_GT(progress.last_error->at, absl::UnixEpoch());
+}
+
 TEST_F(Ending, CleansUpByItself) {
   world_.Add("fill", WhereYaml(kCleansUp));
   ASSERT_TRUE(world_.Reaches("fill", State::kCompleted));
