@@ -137,6 +137,12 @@ absl::StatusOr<v1::Migration> Client::Verify(const std::string& migration, const
   return impl_->Verb(&Stub::Verify, MakeRequest<v1::VerifyRequest>(migration, options));
 }
 
+absl::StatusOr<v1::Migration> Client::StopVerification(const std::string& migration, const CallOptions& options) {
+  auto request = MakeRequest<v1::VerifyRequest>(migration, options);
+  request.set_stop(true);
+  return impl_->Verb(&Stub::Verify, std::move(request));
+}
+
 absl::StatusOr<v1::Migration> Client::Accept(const std::string& migration, const CallOptions& options) {
   return impl_->Verb(&Stub::Accept, MakeRequest<v1::AcceptRequest>(migration, options));
 }

@@ -17,7 +17,7 @@ std::string HoldText(const v1::TargetInfo& target) {
 
 std::vector<Cell> Row(const v1::TargetInfo& target, bool wide) {
   std::vector<Cell> row = {target.name(),
-                           target.reachable() ? Cell("yes") : Cell(absl::StrCat("no: ", target.reason()), Style::kBad),
+                           target.reachable() ? Cell(target.known() ? "yes" : "-") : Cell(absl::StrCat("no: ", target.reason()), Style::kBad),
                            absl::StrCat(target.running()),
                            FormatPercent(target.allowed(), target.allowed() >= 1),
                            Cell(HoldText(target), Style::kWarning)};

@@ -12,6 +12,7 @@ constexpr absl::Duration kDefaultWait = absl::Hours(1);
 struct VerifyArguments {
   std::string name;
   bool wait = false;
+  bool stop = false;
   migrationcontrol::CallOptions call;
 };
 
@@ -67,7 +68,8 @@ absl::Status Verify(Session& session, const VerifyArguments& arguments) {
   if (!named.ok()) return named.status();
   // With --wait, the timeout is for the wait.
   migrationcontrol::Client& client = arguments.wait ? session.waiting_client() : session.client();
-  const absl::StatusOr<v1::Migration> asked = client.Verify(*named, arguments.call);
+  const absl::StatusOr<v1::Migration> asked =
+      arguments.stop ? client.StopVerification(*named, arguments.call) : client.Verify(*named, arguments.call);
   if (!asked.ok()) return session.Explain(asked.status());
   v1::VerifyResponse response;
   *response.mutable_migration() = *asked;
@@ -95,7 +97,8 @@ void AddVerifyCommand(CommandSet& commands) {
                                    "migrationctl verify backfill_builds_stage_id --wait --timeout 6h");
   const auto arguments = std::make_shared<VerifyArguments>();
   AddName(command, arguments->name)->required();
-  command.add_flag("--wait", arguments->wait, "Until it has ended");
+  CLI::Option* wait = command.add_flag("--wait", arguments->wait, "Until it has ended");
+  command.add_flag("--stop", arguments->stop, "End one that waits or is under way, without a result")->excludes(wait);
   AddMutationOptions(command, arguments->call);
   Session& session = commands.session();
   commands.OnRun(command, Selects::kOne, [&session, arguments] { return Verify(session, *arguments); });

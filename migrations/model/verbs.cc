@@ -330,6 +330,11 @@ absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Cal
   return effect;
 }
 
+absl::StatusOr<VerbEffect> StopVerification(const Migration& migration, const Caller& caller, absl::Time now) {
+  if (migration.verifying()) return EndVerification(migration, caller, now, std::nullopt);
+  return Transit(migration, kVerify, caller);
+}
+
 absl::StatusOr<VerbEffect> DeleteMigration(const Migration& migration, const Caller& caller, absl::Time /*now*/, bool leaves_objects) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kDelete, caller));
   if (leaves_objects && !migration.cleaned_up && migration.fence != FenceState::kNone) {

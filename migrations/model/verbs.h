@@ -91,6 +91,8 @@ absl::StatusOr<VerbEffect> CompleteMigration(const Migration& migration, const C
                                              std::int64_t accepted_rows, bool clean_up);
 // What a verification came to: so many rows match again; nullopt: it ended without a result, and the caller's reason says why. ABORTED: it
 // is not asked for any more.
+// One that was asked for is not wanted any more; none: unchanged. FAILED_PRECONDITION unless COMPLETED.
+absl::StatusOr<VerbEffect> StopVerification(const Migration& migration, const Caller& caller, absl::Time now);
 absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Caller& caller, absl::Time now,
                                            std::optional<std::int64_t> regressed);
 // COMPLETED, but the target's cursors went back.

@@ -58,12 +58,16 @@ std::optional<HealthMonitor::Measured> HealthMonitor::Measure(Signal signal, con
     return Measured{*value, std::move(detail)};
   };
   std::optional<Measured> worst;
+  const auto ignored = [this](const std::string& name) {
+    return std::find(limits_.ignored_replicas.begin(), limits_.ignored_replicas.end(), name) != limits_.ignored_replicas.end();
+  };
   const auto consider = [&worst](double value, const std::string& detail) {
     if (!worst.has_value() || value > worst->value) worst = Measured{value, detail};
   };
   switch (signal) {
     case Signal::kReplicaLag:
       for (const ReplicaVitals& replica : vitals.replicas) {
+        if (ignored(replica.name)) continue;
         absl::Duration lag = absl::ZeroDuration();
         if (replica.replayed < vitals.log_position) lag = std::max(log_.Behind(replica.replayed), replica.reported_lag.value_or(lag));
         consider(absl::ToDoubleSeconds(lag), absl::StrCat("replica ", replica.name));
@@ -71,6 +75,7 @@ std::optional<HealthMonitor::Measured> HealthMonitor::Measure(Signal signal, con
       return worst;
     case Signal::kReplicaLagBytes:
       for (const ReplicaVitals& replica : vitals.replicas) {
+        if (ignored(replica.name)) continue;
         const std::int64_t behind = std::max<std::int64_t>(0, vitals.log_position - replica.replayed);
         consider(static_cast<double>(behind), absl::StrCat("replica ", replica.name));
       }
@@ -87,6 +92,7 @@ std::optional<HealthMonitor::Measured> HealthMonitor::Measure(Signal signal, con
     }
     case Signal::kSlotRetention:
       for (const SlotVitals& slot : vitals.slots) {
+        if (ignored(slot.name)) continue;
         // What is lost cannot come back when we stop.
         if (slot.status != "lost") consider(static_cast<double>(slot.retained), absl::StrCat("slot ", slot.name));
       }
@@ -95,7 +101,7 @@ std::optional<HealthMonitor::Measured> HealthMonitor::Measure(Signal signal, con
       if (vitals.slots.empty()) return std::nullopt;
       std::vector<std::string> unreserved;
       for (const SlotVitals& slot : vitals.slots) {
-        if (slot.status == "unreserved") unreserved.push_back(slot.name);
+        if (slot.status == "unreserved" && !ignored(slot.name)) unreserved.push_back(slot.name);
       }
       return Measured{static_cast<double>(unreserved.size()), absl::StrJoin(unreserved, ", ")};
     }
@@ -112,16 +118,30 @@ std::optional<HealthMonitor::Measured> HealthMonitor::Measure(Signal signal, con
 }
 
 void HealthMonitor::NoteUtilisation(const Reading& reading, const SignalInfo& info, double value, double limit) {
+  gauges_read_.insert(info.signal);
   const double utilisation = UtilisationOf(value, limit, info.shed_from);
   if (utilisation_.has_value() && *utilisation_ >= utilisation) return;
   utilisation_ = utilisation;
   most_used_ = reading;
 }
 
+void HealthMonitor::MissTable(absl::Time now, const std::string& table, const Reading& reading) {
+  if (InfoOf(Signal::kVacuumDebt).gauge && gauges_read_.count(Signal::kVacuumDebt) != 0) gauge_missing_ = true;
+  const auto known = tables_.find(table);
+  if (known == tables_.end()) return;
+  known->second.Miss(now);
+  std::optional<HealthStop> stop;
+  AddStop(stop, known->second, InfoOf(Signal::kVacuumDebt), reading);
+  if (stop.has_value()) verdict_.table_stops[table] = *std::move(stop);
+}
+
 void HealthMonitor::NoteUnreadable(absl::Time now, Signal signal, const Reading& reading) {
   verdict_.readings.push_back(reading);
+  if (!limits_.LimitOf(signal).has_value()) return;
+  // One that could be read until now, like a query that takes too long on a server in trouble: what the others say is no reason to grow.
+  if (InfoOf(signal).gauge && gauges_read_.count(signal) != 0) gauge_missing_ = true;
   const auto budget = budgets_.find(signal);
-  if (budget == budgets_.end() || !limits_.LimitOf(signal).has_value()) return;
+  if (budget == budgets_.end()) return;
   const bool asked_for = limits_.Explicit(signal) || (signal == Signal::kReplicasMissing && !limits_.replicas.empty());
   // What never could be read is shown as unknown; what could, or was asked for, is missed.
   if (!asked_for && budget->second.read_at() == absl::InfinitePast()) return;
@@ -161,20 +181,28 @@ void HealthMonitor::RecordSignal(absl::Time now, Signal signal, const TargetVita
 void HealthMonitor::RecordTables(absl::Time now, const TargetVitals& vitals) {
   const SignalInfo& info = InfoOf(Signal::kVacuumDebt);
   const std::optional<double> limit = limits_.LimitOf(Signal::kVacuumDebt);
+  if (const auto why = vitals.unreadable.find(Signal::kVacuumDebt); why != vitals.unreadable.end()) {
+    const Reading unknown = MakeReading(Signal::kVacuumDebt, std::nullopt, why->second, vitals.at);
+    NoteUnreadable(now, Signal::kVacuumDebt, unknown);
+    std::vector<std::string> tables;
+    for (const auto& [table, budget] : tables_) tables.push_back(table);
+    for (const std::string& table : tables) MissTable(now, table, unknown);
+    return;
+  }
+  budgets_.at(Signal::kVacuumDebt).Clear();
   std::erase_if(tables_, [&](const auto& known) {
     return std::none_of(vitals.tables.begin(), vitals.tables.end(), [&](const TableVitals& table) { return table.table == known.first; });
   });
-  if (const auto why = vitals.unreadable.find(Signal::kVacuumDebt); why != vitals.unreadable.end()) {
-    NoteUnreadable(now, Signal::kVacuumDebt, MakeReading(Signal::kVacuumDebt, std::nullopt, why->second, vitals.at));
-  } else {
-    budgets_.at(Signal::kVacuumDebt).Clear();
-  }
   for (const TableVitals& table : vitals.tables) {
     std::optional<double> debt;
     if (table.dead_rows.has_value()) debt = *table.dead_rows / std::max(1.0, table.trigger);
     const Reading reading = MakeReading(Signal::kVacuumDebt, debt, table.detail, vitals.at);
     verdict_.readings.push_back(reading);
-    if (!debt.has_value() || !limit.has_value()) continue;
+    if (!limit.has_value()) continue;
+    if (!debt.has_value()) {
+      MissTable(now, table.table, reading);
+      continue;
+    }
     Budget& budget = tables_.emplace(table.table, Budget(limits_.minimum_hold)).first->second;
     budget.Record(now, *debt, *limit);
     std::optional<HealthStop> stop;
@@ -190,6 +218,7 @@ const HealthVerdict& HealthMonitor::Record(absl::Time now, const TargetVitals& v
   verdict_ = HealthVerdict{.read_at = now};
   utilisation_.reset();
   most_used_.reset();
+  gauge_missing_ = false;
   look_.Record(now, 0, 1);
   for (const Signal signal : kAllSignals) {
     if (signal == Signal::kVacuumDebt) {
@@ -198,7 +227,7 @@ const HealthVerdict& HealthMonitor::Record(absl::Time now, const TargetVitals& v
       RecordSignal(now, signal, vitals);
     }
   }
-  verdict_.allowed = bands_.Record(now, utilisation_, used);
+  verdict_.allowed = bands_.Record(now, utilisation_, used && !gauge_missing_);
   if (verdict_.allowed < before && most_used_.has_value()) limited_by_ = ParseSignal(most_used_->signal);
   if (verdict_.allowed >= 1) limited_by_.reset();
   if (limited_by_.has_value()) {

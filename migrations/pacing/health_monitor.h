@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,8 @@ class HealthMonitor {
   void RecordSignal(absl::Time now, Signal signal, const TargetVitals& vitals);
   void RecordTables(absl::Time now, const TargetVitals& vitals);
   void NoteUtilisation(const Reading& reading, const SignalInfo& info, double value, double limit);
+  // How a table is, is not known now.
+  void MissTable(absl::Time now, const std::string& table, const Reading& reading);
   // Nothing to read where something was expected.
   void NoteUnreadable(absl::Time now, Signal signal, const Reading& reading);
   static void AddStop(std::optional<HealthStop>& stop, const Budget& budget, const SignalInfo& info, const Reading& reading);
@@ -72,6 +75,8 @@ class HealthMonitor {
   Bands bands_;
   std::optional<double> utilisation_;  // of the look under way
   std::optional<Reading> most_used_;
+  std::set<Signal> gauges_read_;  // ever
+  bool gauge_missing_ = false;    // of the look under way: one of those
   std::optional<Signal> limited_by_;
   HealthVerdict verdict_;
 };

@@ -42,7 +42,9 @@ absl::Duration LogHistory::Behind(std::int64_t position) const {
 std::optional<double> LogHistory::Rate() const {
   if (points_.size() < 2) return std::nullopt;
   const Point& last = points_.back();
-  const auto first = std::find_if(points_.begin(), points_.end(), [&](const Point& point) { return last.at - point.at <= kRateOver; });
+  auto first = std::find_if(points_.begin(), points_.end(), [&](const Point& point) { return last.at - point.at <= kRateOver; });
+  // Looks may be further apart than that.
+  if (first + 1 == points_.end()) --first;
   const absl::Duration over = last.at - first->at;
   if (over < kRateOverLeast) return std::nullopt;
   return static_cast<double>(last.position - first->position) / absl::ToDoubleSeconds(over);

@@ -11,7 +11,8 @@ namespace {
 constexpr double kMiB = 1024.0 * 1024;
 
 constexpr std::array<SignalInfo, kAllSignals.size()> kSignals = {{
-    {.signal = Signal::kReplicaLag, .name = "replica_lag", .unit = "s", .budget = true, .default_limit = 30,
+    // Between what gh-ost (1.5 s) and pt-online-schema-change (1 s) begin to wait at, and Vitess (5 s): whoever reads from a replica sees it.
+    {.signal = Signal::kReplicaLag, .name = "replica_lag", .unit = "s", .budget = true, .default_limit = 5,
      .help = "time by which the slowest replica is behind"},
     {.signal = Signal::kReplicaLagBytes, .name = "replica_lag_bytes", .unit = "bytes", .budget = true, .default_limit = 256 * kMiB,
      .help = "write-ahead log that the slowest replica has not replayed"},
@@ -36,7 +37,9 @@ constexpr std::array<SignalInfo, kAllSignals.size()> kSignals = {{
      .help = "time of a small synchronous commit"},
     {.signal = Signal::kActiveBackends, .name = "active_backends", .unit = "backends", .gauge = true, .default_limit = 50, .smoothed = true,
      .help = "sessions of others that are executing something; about four times the server's CPUs"},
-    {.signal = Signal::kCheckpointDistance, .name = "checkpoint_distance", .unit = "", .gauge = true, .default_limit = 1,
+    // PostgreSQL begins a checkpoint at about half of max_wal_size and ends it at about all of it, so on a healthy server this goes to and
+    // fro between 0.5 and 1: only one that is late is a reason to shed.
+    {.signal = Signal::kCheckpointDistance, .name = "checkpoint_distance", .unit = "", .gauge = true, .default_limit = 1.5,
      .help = "write-ahead log since the last checkpoint, in max_wal_size"},
 }};
 

@@ -59,6 +59,8 @@ struct HealthLimits {
   std::map<Signal, std::optional<double>> configured;
   // application_name of replicas that must be connected.
   std::vector<std::string> replicas;
+  // application_name of replicas whose lag does not count (delayed on purpose, or kept for long queries), and names of slots that may keep log.
+  std::vector<std::string> ignored_replicas;
   absl::Duration interval = absl::Seconds(1);      // between two looks
   absl::Duration minimum_hold = absl::Seconds(2);  // a stop lasts at least so long
   // A session that has waited so long for one of our sub-batches has that sub-batch cancelled; zero: never.

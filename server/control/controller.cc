@@ -204,6 +204,12 @@ absl::StatusOr<StoredMigration> Controller::Verify(const std::string& migration,
   });
 }
 
+absl::StatusOr<StoredMigration> Controller::StopVerification(const std::string& migration, const MutationContext& context) {
+  return Act(migration, Named(context, "Verify"), [&](const StoredMigration& current, absl::Time now) {
+    return migrationd::StopVerification(current.migration, context.caller, now);
+  });
+}
+
 absl::StatusOr<StoredMigration> Controller::SetBatchSize(const std::string& migration, const SizeRequest& request,
                                                          const MutationContext& context) {
   return Act(migration, Named(context, "SetBatchSize"), [&](const StoredMigration& current, absl::Time now) {

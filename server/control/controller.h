@@ -104,6 +104,8 @@ class Controller {
   absl::StatusOr<StoredMigration> Cancel(const std::string& migration, const MutationContext& context);
   // Only asks for it; a scheduler brings it about.
   absl::StatusOr<StoredMigration> Verify(const std::string& migration, const MutationContext& context);
+  // Ends a verification that waits or is under way; none: nothing changes.
+  absl::StatusOr<StoredMigration> StopVerification(const std::string& migration, const MutationContext& context);
   absl::StatusOr<StoredMigration> Cleanup(const std::string& migration, const MutationContext& context);
   // Also leaves the tombstone on the target; UNAVAILABLE, nothing deleted, when the target cannot be reached. With a
   // request_id this process answers a repeated call like the first one. FAILED_PRECONDITION while its cleanup has not

@@ -27,6 +27,7 @@
 #include "server/clock.h"
 #include "server/execution/activity_clock.h"
 #include "server/execution/lane_runner.h"
+#include "server/execution/outcome_policy.h"
 #include "server/execution/steps.h"
 #include "server/execution/verification.h"
 #include "server/execution/worker_pool.h"
@@ -152,6 +153,7 @@ class MigrationRun {
     std::int32_t sub_batch_cap = 0;
   };
   using Completion = std::function<void()>;
+  static constexpr std::size_t kJobsWaitingMax = 10000;
 
   StepContext Context() const { return ContextOn(*target_); }
   StepContext ContextOn(Target& target) const;
@@ -173,6 +175,11 @@ class MigrationRun {
   void DispatchLanes();
   void LaneFinishedBatch(std::size_t index, BatchOutcome outcome, absl::Duration took);
   void LaneFailed(LaneSlot& slot, const BatchOutcome& outcome);
+  // What the definition says about trying again, with chance for the next wait.
+  FailureContext RetryRules();
+  // What is known of the failure; counts it as one of the lane's.
+  FailureContext ContextOf(LaneSlot& slot, const BatchOutcome& outcome);
+  void ActOn(const FailureDecision& decision, LaneSlot& slot, const BatchOutcome& outcome);
   // While a lane tries again at a lock that was taken, finds out who holds it.
   void LookForBlocker(const LaneSlot& slot);
   void StartSchemaCheck();
@@ -185,6 +192,8 @@ class MigrationRun {
   // Whether more lanes could be at work than are left, and enough is left to be worth it.
   bool SplitIsDue(absl::Time now) const;
   void StartSplit();
+  // A lane that looks for a row at fault goes on looking; then false.
+  bool SplitUnlessInTrouble();
   void StartEndPass();
   void PassEnded(absl::StatusOr<PassEnd> end);
   void Halt(std::string code, std::string message);
@@ -283,5 +292,23 @@ class MigrationRun {
   int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   Phase opening_phase_ ABSL_GUARDED_BY(mutex_) = Phase::kPrepare;
 };
+
+template <typename Result>
+void MigrationRun::Submit(WorkerPool& pool, std::function<Result()> work, std::function<void(Result)> then) {
+  {
+    absl::MutexLock lock(&mutex_);
+    ++in_flight_;
+  }
+  pool.Submit([this, work = std::move(work), then = std::move(then), wake = services_.wake] {
+    auto result = std::make_shared<Result>(work());
+    {
+      // Last touch of this object and of the scheduler: once in_flight_ is zero both may be destroyed.
+      absl::MutexLock lock(&mutex_);
+      completions_.push_back([then, result] { then(std::move(*result)); });
+      wake();
+      --in_flight_;
+    }
+  });
+}
 
 }  // namespace migrationd

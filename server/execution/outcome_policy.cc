@@ -10,8 +10,10 @@ namespace {
 
 // Immediate retries (deadlock, serialization) before they are spread out, so that two sides do not spin on each other.
 constexpr std::int32_t kImmediateRetriesMax = 3;
-// A lock that stays taken at one row is looked at again this often.
+// A row's lock that stays taken is looked at again this often. What is heavier to try again (a statement of a step, which keeps others
+// waiting behind its lock, or one row that takes longer than it may) is tried ever more seldom.
 constexpr absl::Duration kBlockedDelay = absl::Seconds(1);
+constexpr absl::Duration kBlockedDelayMax = absl::Minutes(1);
 constexpr absl::Duration kFrozenDelay = absl::Seconds(2);
 
 FailureDecision HaltWith(const FailureContext& context, std::string code, std::string message) {
@@ -35,7 +37,11 @@ FailureDecision RetryAfter(const FailureContext& context, absl::Duration delay, 
 }
 
 FailureDecision RetrySmaller(const FailureContext& context) {
-  if (context.sub_batch_size <= 1) return RetryAfter(context, kBlockedDelay, HoldKind::kBlocked);
+  if (context.sub_batch_size <= 1) {
+    const bool row_lock = !context.step && context.sqlstate == kSqlStateLockNotAvailable;
+    const absl::Duration delay = row_lock ? kBlockedDelay : BackOff(kBlockedDelay, kBlockedDelayMax, context.consecutive, context.jitter);
+    return RetryAfter(context, delay, HoldKind::kBlocked);
+  }
   FailureDecision decision = RetryAfter(context, absl::ZeroDuration(), HoldKind::kNone);
   // A quarter: locks and slow plans rarely go away by a little.
   decision.sub_batch_size = std::max(1, context.sub_batch_size / 4);
@@ -144,17 +150,14 @@ PassDecision DecideAfterPass(const PassContext& context) {
     return decision;
   }
   if (context.pass_affected > 0) {
-    // Not shrinking: each of the last passes found at least as much as the one before it.
-    int growing = 0;
-    std::int64_t later = context.pass_affected;
-    for (auto earlier = context.earlier_passes.rbegin(); earlier != context.earlier_passes.rend() && later >= *earlier; ++earlier) {
-      later = *earlier;
-      ++growing;
-    }
-    if (growing + 1 >= kInflowPassesMax) {
+    // Not shrinking: so many passes, of which the first found the least of all.
+    std::vector<std::int64_t> passes = context.earlier_passes;
+    passes.push_back(context.pass_affected);
+    const auto least = std::min_element(passes.begin(), passes.end());
+    if (passes.end() - least >= kInflowPassesMax) {
       decision.action = PassAction::kHalt;
       decision.halt_code = kHaltVerifyInflow;
-      decision.message = absl::StrCat(kInflowPassesMax, " passes in a row found as many rows to do as before (the last one ", context.pass_affected,
+      decision.message = absl::StrCat(kInflowPassesMax, " passes in a row found no fewer rows to do than before (the last one ", context.pass_affected,
                                       "): something writes rows that match `where` as fast as they are done. Stop that writer, then Retry.");
       return decision;
     }

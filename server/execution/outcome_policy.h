@@ -24,6 +24,7 @@ struct FailureContext {
   absl::Duration max_backoff = absl::Minutes(5);
   std::int32_t max_attempts = 3;
   double jitter = 0.5;  // 0 to 1, drawn by the caller
+  bool step = false;    // a step (opening, planning, the end of a pass), not a sub-batch
   // The error budget, and what it is counted by: rows that failed, without this one, and sub-batches committed so far, without those that
   // only served to find a row at fault or to leave it out.
   std::int64_t failed_rows = 0;

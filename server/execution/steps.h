@@ -41,7 +41,7 @@ struct StepContext {
   const NativeRegistry* natives = nullptr;
   // What was counted, at the end of a pass and when a run closes: recorded together with the state that ends it, so that whoever sees
   // COMPLETED, PAUSED, CANCELLED or HALTED reads final numbers. nullopt: the store's are left alone.
-  std::optional<ProgressCounters> counters;
+  std::optional<ProgressCounters> counters = {};
 };
 
 struct OpenOutcome {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
+#include "server/execution/step_parts.h"
 
 namespace migrationd {
 namespace {
@@ -20,7 +21,7 @@ constexpr absl::Duration kRetryFirst = absl::Milliseconds(200);
 constexpr absl::Duration kRetryLongest = absl::Seconds(15);
 
 // Begun anew or tried again, it would end the same way.
-bool IsRefusal(const absl::Status& status) {
+bool EndsIt(const absl::Status& status) {
   if (status.ok() || status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kDeadlineExceeded) return false;
   const FailureClass failure = ClassifyFailure(SqlStateOf(status).empty() ? "42000" : SqlStateOf(status));
   return failure == FailureClass::kHalt || failure == FailureClass::kBadRows;
@@ -37,9 +38,7 @@ absl::StatusOr<VerificationWalk> BeginWalk(const StepContext& context, const Sto
   }
   MD_ASSIGN_OR_RETURN(const TableName table, ParseTableName(TableOf(*stored.definition)));
   MD_ASSIGN_OR_RETURN(const TableFacts facts, context.target.Inspect(table));
-  MD_ASSIGN_OR_RETURN(MigrationPlan plan, MakePlan(*stored.definition, facts,
-                                                   {.name = m.name, .parameters = m.parameters,
-                                                    .target_search_path = context.target_search_path}));
+  MD_ASSIGN_OR_RETURN(MigrationPlan plan, PlanFor(context, stored, facts));
   MD_ASSIGN_OR_RETURN(const std::vector<LaneRange> lanes, context.target.PlanLanes(plan, 1));
   VerificationWalk walk;
   walk.plan = std::make_shared<const MigrationPlan>(std::move(plan));
@@ -60,6 +59,8 @@ absl::StatusOr<VerificationWalk> Look(const StepContext& context, VerificationWa
   MD_ASSIGN_OR_RETURN(const RangeCount counted, context.target.CountLeft(request));
   walk.range.cursor = counted.upper;
   walk.looked += walk.size;
+  walk.last_size = walk.size;
+  walk.last_took = counted.took;
   walk.regressed += counted.matching;
   walk.size = NextVerificationSize(walk.size, counted.took);
   return walk;
@@ -101,7 +102,7 @@ absl::StatusOr<VerificationWalk> VerifySome(const StepContext& context, const St
   } else if (!walk.range.done()) {
     next = Look(context, std::move(walk));
   }
-  if (IsRefusal(next.status())) {
+  if (EndsIt(next.status())) {
     MD_RETURN_IF_ERROR(Record(context, std::nullopt, std::string(next.status().message())));
     VerificationWalk over;
     over.recorded = true;
@@ -113,10 +114,10 @@ absl::StatusOr<VerificationWalk> VerifySome(const StepContext& context, const St
   return next;
 }
 
-VerificationNext AfterStep(const VerificationWalk& walk, absl::Duration interval) {
+VerificationNext AfterStep(const VerificationWalk& walk, absl::Duration rest) {
   VerificationNext next;
   next.action = walk.recorded ? VerificationNext::Action::kOver : VerificationNext::Action::kGoOn;
-  next.delay = interval;
+  next.delay = rest;
   return next;
 }
 

@@ -19,6 +19,8 @@ struct VerificationWalk {
   std::int64_t looked = 0;
   std::int64_t regressed = 0;
   std::int64_t size = 0;  // rows of the next step
+  std::int64_t last_size = 0;  // of the step that was done
+  absl::Duration last_took;
   bool recorded = false;  // its end, in the store
 
   // Of the table, 0 to 1; 1 only at its end.
@@ -40,8 +42,8 @@ struct VerificationNext {
   Hold hold;
 };
 
-// Pure. `interval`: the rest that the pace asks for.
-VerificationNext AfterStep(const VerificationWalk& walk, absl::Duration interval);
+// Pure. `rest`: what the pace asks for.
+VerificationNext AfterStep(const VerificationWalk& walk, absl::Duration rest);
 // Pure. `consecutive` failures, this one included; what takes too long is tried with fewer rows.
 VerificationNext AfterFailure(const absl::Status& error, std::int32_t consecutive, double jitter, VerificationWalk& walk);
 

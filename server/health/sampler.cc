@@ -147,11 +147,15 @@ HealthSampler::HealthSampler(const std::map<std::string, std::shared_ptr<Target>
     : targets_(targets), limits_(std::move(limits)), clock_(clock) {}
 
 HealthSampler::~HealthSampler() {
-  absl::MutexLock lock(&mutex_);
+  decltype(watchers_) watchers;
+  decltype(leaving_) leaving;
+  {
+    absl::MutexLock lock(&mutex_);
+    watchers.swap(watchers_);
+    leaving.swap(leaving_);
+  }
   // All are told before the first is waited for.
-  for (auto& [name, watcher] : watchers_) watcher->Leave();
-  watchers_.clear();
-  leaving_.clear();
+  for (auto& [name, watcher] : watchers) watcher->Leave();
 }
 
 void HealthSampler::Reap() {

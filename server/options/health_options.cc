@@ -78,12 +78,12 @@ absl::Status ReadLimits(const std::string& file, const std::string& key, const Y
   return absl::OkStatus();
 }
 
-absl::Status ReadReplicas(const std::string& file, const std::string& key, const YAML::Node& node, HealthLimits& health) {
+absl::Status ReadReplicas(const std::string& file, const std::string& key, const YAML::Node& node, std::vector<std::string>& names) {
   if (!node.IsSequence() || node.size() > kReplicasMax) return Bad(file, node, key, "expected a list of at most 100 application_names.");
-  health.replicas.clear();
+  names.clear();
   for (const auto& replica : node) {
     if (!replica.IsScalar() || replica.Scalar().empty()) return Bad(file, replica, key, "expected the application_name of a replica.");
-    health.replicas.push_back(replica.Scalar());
+    names.push_back(replica.Scalar());
   }
   return absl::OkStatus();
 }
@@ -110,11 +110,13 @@ absl::Status ReadHealthNode(const std::string& file, const std::string& key, con
     } else if (field == "yield_after") {
       MD_ASSIGN_OR_RETURN(health.yield_after, ReadDuration(file, place, entry.second, absl::Milliseconds(10)));
     } else if (field == "replicas") {
-      MD_RETURN_IF_ERROR(ReadReplicas(file, place, entry.second, health));
+      MD_RETURN_IF_ERROR(ReadReplicas(file, place, entry.second, health.replicas));
+    } else if (field == "ignore_replicas") {
+      MD_RETURN_IF_ERROR(ReadReplicas(file, place, entry.second, health.ignored_replicas));
     } else if (field == "limits") {
       MD_RETURN_IF_ERROR(ReadLimits(file, place, entry.second, health));
     } else {
-      return Bad(file, entry.first, place, "is not known; expected interval, minimum_hold, yield_after, replicas or limits.");
+      return Bad(file, entry.first, place, "is not known; expected interval, minimum_hold, yield_after, replicas, ignore_replicas or limits.");
     }
   }
   return absl::OkStatus();
@@ -127,6 +129,7 @@ void EmitHealth(const HealthLimits& health, YAML::Emitter& out) {
   const bool yields = health.yield_after > absl::ZeroDuration();
   out << YAML::Key << "yield_after" << YAML::Value << (yields ? absl::FormatDuration(health.yield_after) : kOff);
   if (!health.replicas.empty()) out << YAML::Key << "replicas" << YAML::Value << YAML::Flow << health.replicas;
+  if (!health.ignored_replicas.empty()) out << YAML::Key << "ignore_replicas" << YAML::Value << YAML::Flow << health.ignored_replicas;
   out << YAML::Key << "limits" << YAML::Value << YAML::BeginMap;
   for (const Signal signal : kAllSignals) {
     const std::optional<double> limit = health.LimitOf(signal);

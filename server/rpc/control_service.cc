@@ -460,8 +460,8 @@ MigrationControlService::Reactor* MigrationControlService::SetPace(Context* cont
 MigrationControlService::Reactor* MigrationControlService::Verify(Context* context, const v1::VerifyRequest* request,
                                                                   v1::VerifyResponse* response) {
   return Change(parts_.executor, "Verify", context, request, response,
-                [this](const std::string& migration, const MutationContext& mutation) {
-                  return parts_.controller.Verify(migration, mutation);
+                [this, stop = request->stop()](const std::string& migration, const MutationContext& mutation) {
+                  return stop ? parts_.controller.StopVerification(migration, mutation) : parts_.controller.Verify(migration, mutation);
                 });
 }
 

@@ -386,6 +386,7 @@ v1::TargetInfo ToProto(const std::string& name, const TargetCondition& condition
   v1::TargetInfo out;
   out.set_name(name);
   out.set_reachable(condition.reachable);
+  out.set_known(condition.known);
   out.set_reason(condition.error);
   out.set_running(running);
   for (const Reading& reading : condition.readings) *out.add_readings() = ToProto(reading);

@@ -52,6 +52,7 @@ struct WorkFacts {
 std::optional<absl::Time> DeadlineOf(const StoredMigration& stored);
 
 struct TargetCondition {
+  bool known = false;  // something was asked of it lately
   bool reachable = false;
   std::string error;  // empty when reachable
   // What was last measured; empty while nothing of this process works there.

@@ -19,6 +19,10 @@ constexpr std::size_t kHoldsPerWriteMax = 500;
 // Rows of the pace log that wait for the store; what comes beyond is in the log of the process only.
 constexpr std::size_t kPaceEventsMax = 200;
 
+void AddOnce(std::vector<std::string>& names, const std::string& name) {
+  if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+}
+
 }  // namespace
 
 Scheduler::Scheduler(SchedulerOptions options, ControlStore& store, ControlStore& heartbeat_store, const TargetMap& targets,
@@ -169,13 +173,23 @@ PolicySnapshot Scheduler::MakeSnapshot(absl::Time now) const {
 void Scheduler::LookAtHealth(absl::Time now) {
   if (options_.health == nullptr) return;
   std::map<std::string, TargetWork> work;
+  // Also where others work: what holds them holds ours, and whoever asks this process is told the same.
+  for (const StoredMigration& stored : snapshot_.migrations) {
+    const Migration& m = stored.migration;
+    const bool held = m.state == State::kPending && m.hold.kind == HoldKind::kThrottled;
+    if (m.state != State::kRunning && !held) continue;
+    AddOnce(work[m.target].tables, TableOf(*stored.definition));
+  }
   for (const auto& [id, run] : runs_) {
     const StoredMigration* stored = Find({id});
-    if (run->finished() || stored == nullptr || run->purpose() != MigrationRun::Purpose::kMigrate) continue;
+    if (run->finished() || stored == nullptr) continue;
+    const bool migrates = run->purpose() == MigrationRun::Purpose::kMigrate;
+    if (!migrates && run->purpose() != MigrationRun::Purpose::kVerify) continue;
     TargetWork& there = work[stored->migration.target];
-    there.tables.push_back(TableOf(*stored->definition));
-    if (const auto claim = run->WorkingClaim(); claim.has_value()) there.claims.push_back(*claim);
     there.allowance_used = there.allowance_used || run->allowance_used();
+    if (!migrates) continue;
+    AddOnce(there.tables, TableOf(*stored->definition));
+    if (const auto claim = run->WorkingClaim(); claim.has_value()) there.claims.push_back(*claim);
   }
   options_.health->Watch(work);
   health_ = options_.health->Verdicts();
@@ -522,6 +536,7 @@ void Scheduler::Publish(absl::Time now) {
       condition.reachable = found == trouble.end();
       if (found != trouble.end()) condition.error = found->second;
       const auto verdict = health_.find(name);
+      condition.known = !condition.reachable || verdict != health_.end() || work.runs.count(name) != 0;
       if (verdict == health_.end()) continue;
       condition.readings = verdict->second->readings;
       condition.read_at = verdict->second->read_at;

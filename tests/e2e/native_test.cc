@@ -49,6 +49,19 @@ TEST_F(NativeTest, TheExampleOfTheCatalogueGivesEachArticleItsFingerprint) {
   EXPECT_EQ(target().Number("SELECT count(DISTINCT simhash) FROM articles"), target().Number("SELECT count(DISTINCT body) FROM articles"));
 }
 
+TEST_F(NativeTest, WhatRegressedIsFoundByVerify) {
+  constexpr int kRows = 500;
+  MakeArticles(kRows);
+  StartServer();
+  Define("fingerprint", Yaml({.batch_size = 100, .sub_batch_size = 10}));
+  ASSERT_TRUE(Reaches("fingerprint", v1::STATE_COMPLETED));
+  target().Run("UPDATE articles SET simhash = NULL WHERE id IN (3, 450)");
+  const CommandResult verified = Migrationctl({"verify", "fingerprint", "--wait"});
+  EXPECT_EQ(verified.exit_status, 1) << verified.out << verified.err;
+  EXPECT_THAT(verified.err, HasSubstr("2 rows match `where` again"));
+  EXPECT_EQ(Get("fingerprint").regressed_rows(), 2);
+}
+
 TEST_F(NativeTest, KilledInTheMiddleItGoesOnAndEachRowIsWrittenOnce) {
   constexpr int kRows = 6000;
   MakeArticles(kRows);

@@ -65,6 +65,17 @@ TEST_F(SentAhead, WhatWasSentBehindAFailureIsRefusedToo) {
   EXPECT_EQ(again.affected, 6);
 }
 
+TEST_F(SentAhead, WhatWasSentBehindAFailureDoesNoWork) {
+  Sql(url_, "CREATE SEQUENCE begun; CREATE FUNCTION begin_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('begun');"
+            " RETURN NULL; END $$; CREATE TRIGGER begun BEFORE UPDATE ON items EXECUTE FUNCTION begin_one();"
+            "ALTER TABLE items ADD CONSTRAINT no_seven CHECK (id <> 7 OR n = 0)");
+  MD_ASSERT_OK(session_->Send(Range({}, {"10"})));
+  MD_ASSERT_OK(session_->Send(Range({"10"}, {"20"})));
+  EXPECT_EQ(SqlStateOf(session_->Receive().status()), "23514");
+  EXPECT_EQ(SqlStateOf(session_->Receive().status()), kSqlStateFenced);
+  EXPECT_EQ(Ask(url_, "SELECT last_value FROM begun"), "1") << "a sequence remembers what was rolled back";
+}
+
 TEST_F(SentAhead, ALostConnectionLeavesBothUnknown) {
   Sql(url_, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NEW; END $$;"
             "CREATE TRIGGER slow BEFORE UPDATE ON items FOR EACH ROW WHEN (NEW.id = 5) EXECUTE FUNCTION slow()");

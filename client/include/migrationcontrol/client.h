@@ -126,6 +126,8 @@ class Client {
   absl::StatusOr<v1::Migration> SetPace(v1::SetPaceRequest request);
   // Asks for a look over the table of a COMPLETED migration; `verification` of what Status shows tells how far it is and what it found.
   absl::StatusOr<v1::Migration> Verify(const std::string& migration, const CallOptions& options = {});
+  // Ends one that waits or is under way, without a result. Idempotent.
+  absl::StatusOr<v1::Migration> StopVerification(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Accept(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cancel(const std::string& migration, const CallOptions& options = {});
   absl::StatusOr<v1::Migration> Cleanup(const std::string& migration, const CallOptions& options = {});

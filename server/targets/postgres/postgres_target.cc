@@ -448,6 +448,8 @@ absl::StatusOr<std::vector<RowFailure>> PostgresTarget::ListFailures(const std::
   return failures;
 }
 
+
+
 absl::StatusOr<std::string> PostgresTarget::FindBlocker(int backend_pid, absl::Duration patience) {
   constexpr char kBlockers[] = R"sql(
 SELECT CASE WHEN b.pid = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
@@ -461,16 +463,24 @@ SELECT CASE WHEN b.pid = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
  WHERE ours.pid = $1::integer AND ours.application_name LIKE 'migrationd/%'
  ORDER BY a.xact_start NULLS LAST
  LIMIT 1)sql";
-  MD_ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, Connect());
-  connection->SetQueryTimeout(absl::Seconds(2));
-  MD_RETURN_IF_ERROR(connection->Query(SettingsSql(LookSettings("pg_catalog"), /*local=*/false, connection->server_version())).status());
   const absl::Time deadline = Clock::Real().Now() + patience;
-  do {
-    MD_ASSIGN_OR_RETURN(const QueryResult found, connection->Query(kBlockers, {absl::StrCat(backend_pid)}));
-    if (found.rows() == 1) return found.text(0, 0);
-    MD_RETURN_IF_ERROR(connection->Query("SELECT pg_catalog.pg_sleep(0.1)").status());
-  } while (Clock::Real().Now() < deadline);
-  return std::string();
+  std::string blocker;
+  // In a transaction: behind a pooler no setting may stay with the server's connection.
+  MD_RETURN_IF_ERROR(Look(LookSettings("pg_catalog"), [&](Connection& connection) -> absl::Status {
+    connection.SetQueryTimeout(kBlockerQueryTimeout);
+    do {
+      // Who is active is read once a transaction otherwise.
+      MD_RETURN_IF_ERROR(connection.Query("SELECT pg_catalog.pg_stat_clear_snapshot()").status());
+      MD_ASSIGN_OR_RETURN(const QueryResult found, connection.Query(kBlockers, {absl::StrCat(backend_pid)}));
+      if (found.rows() == 1) {
+        blocker = found.text(0, 0);
+        return absl::OkStatus();
+      }
+      MD_RETURN_IF_ERROR(connection.Query("SELECT pg_catalog.pg_sleep(0.1)").status());
+    } while (Clock::Real().Now() < deadline);
+    return absl::OkStatus();
+  }));
+  return blocker;
 }
 
 absl::Status PostgresTarget::Barrier(const FenceClaim& claim, bool completed) {

@@ -140,15 +140,26 @@ std::string LaneFunctions::VerifyBody() const {
       "  GET DIAGNOSTICS md_unchanged = ROW_COUNT;\nEND IF;\n");
 }
 
+std::string LaneFunctions::LaneIsOurs() const {
+  return absl::Substitute("md_l.migration = $0 AND md_l.lane = $1 AND md_l.epoch = $2 AND md_l.token = $3\n"
+                          "   AND md_l.cursor IS NOT DISTINCT FROM $4 AND NOT md_l.frozen",
+                          QuoteLiteral(options_.claim.migration), options_.range.lane, options_.claim.epoch,
+                          QuoteLiteral(options_.claim.token), Extra(1));
+}
+
+std::string LaneFunctions::Refuse() const {
+  return absl::StrCat("PERFORM migration_control.refuse(", QuoteLiteral(options_.claim.migration), ", ", options_.range.lane, ");\n");
+}
+
+// A look that spares the work what the check-and-set would refuse: above all what was sent behind a sub-batch that failed.
+std::string LaneFunctions::CheckFirst() const {
+  return absl::StrCat("IF NOT EXISTS (SELECT FROM migration_control.lane AS md_l WHERE ", LaneIsOurs(), ") THEN\n  ", Refuse(), "END IF;\n");
+}
+
 std::string LaneFunctions::CheckAndSet() const {
-  const std::string migration = QuoteLiteral(options_.claim.migration);
-  return absl::Substitute(
-      "UPDATE migration_control.lane AS md_l\n"
-      "   SET cursor = $0, rows = md_l.rows + md_affected, sub_batches = md_l.sub_batches + 1\n"
-      " WHERE md_l.migration = $1 AND md_l.lane = $2 AND md_l.epoch = $3 AND md_l.token = $4\n"
-      "   AND md_l.cursor IS NOT DISTINCT FROM $5 AND NOT md_l.frozen;\n"
-      "IF NOT FOUND THEN\n  PERFORM migration_control.refuse($1, $2);\nEND IF;\n",
-      Extra(2), migration, options_.range.lane, options_.claim.epoch, QuoteLiteral(options_.claim.token), Extra(1));
+  return absl::StrCat("UPDATE migration_control.lane AS md_l\n   SET cursor = ", Extra(2),
+                      ", rows = md_l.rows + md_affected, sub_batches = md_l.sub_batches + 1\n WHERE ", LaneIsOurs(),
+                      ";\nIF NOT FOUND THEN\n  ", Refuse(), "END IF;\n");
 }
 
 // Each behind the one before it, all in one flat array.
@@ -171,7 +182,7 @@ std::string LaneFunctions::CreateSubBatch() const {
       "LANGUAGE plpgsql AS ",
       tag_,
       "\n#variable_conflict use_column\nDECLARE\n  md_keys text[];\n  md_from text[];\nBEGIN\nmd_matched := -1;\nmd_unchanged := 0;\n",
-      CheckTable(plan_), options_.pass > 1 ? VerifyBody() : ExecuteBody(),
+      CheckFirst(), CheckTable(plan_), options_.pass > 1 ? VerifyBody() : ExecuteBody(),
       // Again, now that the work holds its lock: between the first look and that lock the table may have been swapped.
       CheckTable(plan_),
       // Deferred constraints and triggers would otherwise run at commit, outside the statement's timeout.

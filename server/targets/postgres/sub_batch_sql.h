@@ -62,6 +62,10 @@ class LaneFunctions {
  private:
   std::string ExecuteBody() const;
   std::string VerifyBody() const;
+  // Whether the lane is where this sub-batch begins, and still ours: a condition on md_l.
+  std::string LaneIsOurs() const;
+  std::string Refuse() const;
+  std::string CheckFirst() const;
   std::string CheckAndSet() const;
   std::string NextBounds() const;
   std::vector<std::string> BoundTypes() const;

@@ -65,15 +65,15 @@ TEST_F(HealthMonitorTest, ATargetOfWhichNothingAppliesAllowsAll) {
 
 TEST_F(HealthMonitorTest, AReplicaThatStandsStillStopsWorkByTimeAndLetsItGoOnWhenItHasCaughtUp) {
   Looks(10, Following);
-  for (int behind = 1; behind <= 30; ++behind) {
+  for (int behind = 1; behind <= 5; ++behind) {
     EXPECT_FALSE(Look(Standing(10)).stop.has_value()) << behind << " s";
   }
   const HealthVerdict& stopped = Look(Standing(10));
   ASSERT_TRUE(stopped.stop.has_value());
   EXPECT_FALSE(stopped.stop->stale);
-  EXPECT_EQ(stopped.stop->reason, "replica_lag 30 s, limit 30 s (replica standby)");
+  EXPECT_EQ(stopped.stop->reason, "replica_lag 5 s, limit 5 s (replica standby)");
   ASSERT_EQ(stopped.stop->readings.size(), 1u);
-  EXPECT_EQ(stopped.stop->readings[0].value, 30);
+  EXPECT_EQ(stopped.stop->readings[0].value, 5);
   EXPECT_EQ(stopped.stop->readings[0].unit, "s");
   EXPECT_EQ(stopped.stop->readings[0].detail, "replica standby");
   // It catches up by five seconds each second.
@@ -83,6 +83,21 @@ TEST_F(HealthMonitorTest, AReplicaThatStandsStillStopsWorkByTimeAndLetsItGoOnWhe
   while (Look(catching_up).stop.has_value() && looks < 100) ++looks;
   EXPECT_GE(looks, 1) << "not at the limit but at four fifths of it";
   EXPECT_LT(looks, 5);
+}
+
+TEST_F(HealthMonitorTest, TheLagOfReplicasThatAreDelayedOnPurposeDoesNotCount) {
+  HealthLimits limits;
+  limits.ignored_replicas = {"standby"};
+  Configure(limits);
+  Looks(10, Following);
+  const HealthVerdict& verdict = Looks(40, Standing(10));
+  EXPECT_FALSE(verdict.stop.has_value());
+  EXPECT_EQ(Find(verdict.readings, "replica_lag"), nullptr) << "there is no other one";
+  const HealthVerdict& other = Looks(10, [](TargetVitals& vitals) {
+    vitals.replicas = {{"standby", 10, std::nullopt}, {"other", Position(20), std::nullopt}};
+  });
+  ASSERT_TRUE(other.stop.has_value());
+  EXPECT_THAT(other.stop->reason, ::testing::HasSubstr("replica other"));
 }
 
 TEST_F(HealthMonitorTest, BytesStopWorkOnAFastServer) {

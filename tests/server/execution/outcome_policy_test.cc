@@ -206,6 +206,21 @@ TEST(DecideAfterPass, VerifiesAfterExecuteWithWhereEvenWhenNothingWasAffected) {
   EXPECT_EQ(DecideAfterPass(Pass(1, 0)).action, PassAction::kNextPass);
 }
 
+TEST(DecideFailure, ARowThatTakesTooLongAndALockOfAStepAreTriedEverMoreSeldom) {
+  FailureContext context = Failure(FailureClass::kRetrySmaller);
+  context.sub_batch_size = 1;
+  context.consecutive = 10;
+  context.sqlstate = "57014";
+  EXPECT_GE(DecideFailure(context).delay, absl::Seconds(30));
+  EXPECT_EQ(DecideFailure(context).hold, HoldKind::kBlocked);
+  context.sqlstate = "55P03";
+  EXPECT_EQ(DecideFailure(context).delay, absl::Seconds(1)) << "a row's lock is cheap to ask for";
+  context.step = true;
+  EXPECT_GE(DecideFailure(context).delay, absl::Seconds(30)) << "others wait behind a table's";
+  context.consecutive = 1;
+  EXPECT_LE(DecideFailure(context).delay, absl::Seconds(1));
+}
+
 TEST(DecideAfterPass, VerifiesAgainUntilAPassFindsNothing) {
   EXPECT_EQ(DecideAfterPass(Pass(2, 7)).action, PassAction::kNextPass);
   EXPECT_EQ(DecideAfterPass(Pass(3, 0)).action, PassAction::kComplete);
@@ -219,6 +234,14 @@ TEST(DecideAfterPass, HaltsForInflowAfterFivePassesThatDoNotShrink) {
   const PassDecision decision = DecideAfterPass(context);
   EXPECT_EQ(decision.action, PassAction::kHalt);
   EXPECT_EQ(decision.halt_code, kHaltVerifyInflow);
+}
+
+TEST(DecideAfterPass, HaltsForASteadyInflowThatGoesUpAndDown) {
+  PassContext context = Pass(9, 1001);
+  context.earlier_passes = {1000, 990, 1010, 985, 1005, 995};
+  EXPECT_EQ(DecideAfterPass(context).action, PassAction::kNextPass);
+  context.earlier_passes.push_back(990);
+  EXPECT_EQ(DecideAfterPass(context).action, PassAction::kHalt);
 }
 
 TEST(DecideAfterPass, GoesOnWhileInflowShrinks) {

@@ -249,6 +249,7 @@ TEST(HealthOptions, AreReadForEachTarget) {
       "      minimum_hold: 0s\n"
       "      yield_after: off\n"
       "      replicas: [standby1, standby2]\n"
+      "      ignore_replicas: [delayed]\n"
       "      limits: {replica_lag: 10s, replica_lag_bytes: 1GiB, archive_backlog: off, vacuum_debt: 3.5, wal_rate: 50MiB}\n"
       "  other: postgresql:///o\n");
   MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--config", file.path(), "--target", "main=postgresql:///elsewhere"}));
@@ -257,6 +258,7 @@ TEST(HealthOptions, AreReadForEachTarget) {
   EXPECT_EQ(health.minimum_hold, absl::ZeroDuration());
   EXPECT_EQ(health.yield_after, absl::ZeroDuration());
   EXPECT_EQ(health.replicas, (std::vector<std::string>{"standby1", "standby2"}));
+  EXPECT_EQ(health.ignored_replicas, (std::vector<std::string>{"delayed"}));
   EXPECT_EQ(health.LimitOf(Signal::kReplicaLag), 10);
   EXPECT_EQ(health.LimitOf(Signal::kReplicaLagBytes), 1024.0 * 1024 * 1024);
   EXPECT_EQ(health.LimitOf(Signal::kArchiveBacklog), std::nullopt);
@@ -284,6 +286,7 @@ TEST(HealthOptions, WhatIsWrongIsNamedWithItsPlace) {
       {"health: {interval: 1ms}", "targets.main.health.interval: expected a duration from 50ms to 1h"},
       {"health: {interval: soon}", "targets.main.health.interval: expected a duration"},
       {"health: {replicas: standby}", "targets.main.health.replicas: expected a list"},
+      {"health: {ignore_replicas: [[a]]}", "targets.main.health.ignore_replicas: expected the application_name of a replica"},
       {"health: {limits: {lag: 3s}}", "targets.main.health.limits.lag: is no signal; expected one of replica_lag, "},
       {"health: {limits: {replica_lag: 3}}", "targets.main.health.limits.replica_lag: expected a duration like 30s above 0, or off"},
       {"health: {limits: {replica_lag: -3s}}", "targets.main.health.limits.replica_lag: expected a duration like 30s above 0, or off"},
