@@ -104,11 +104,12 @@ absl::StatusOr<std::unique_ptr<PrivatePostgres>> StartDevPostgres(Options& optio
     MD_RETURN_IF_ERROR(postgres->CreateDatabase(kDevControlDatabase));
     options.control_url = postgres->Url(kDevControlDatabase);
   }
-  if (options.targets.count("main") == 0) {
+  TargetOptions& main = options.targets[kDevTarget];
+  if (main.url.empty() && main.url_file.empty()) {
     MD_RETURN_IF_ERROR(postgres->CreateDatabase(kDevTargetDatabase));
-    options.targets["main"].url = postgres->Url(kDevTargetDatabase);
+    main.url = postgres->Url(kDevTargetDatabase);
   }
-  Log(LogLevel::kInfo, "dev_postgres", {{"directory", postgres_options.directory}, {"target_main", RedactUrl(options.targets["main"].url)}});
+  Log(LogLevel::kInfo, "dev_postgres", {{"directory", postgres_options.directory}, {"target_main", RedactUrl(main.url)}});
   return postgres;
 }
 

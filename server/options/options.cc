@@ -102,9 +102,14 @@ absl::Status SetControlUrl(Options& options, const std::string& text) {
   return absl::OkStatus();
 }
 
-absl::Status SetTarget(Options& options, const std::string& name, const std::string& url) {
+absl::Status CheckTargetName(const std::string& name) {
   static const std::regex kName("[a-z][a-z0-9_-]{0,62}");
   if (!std::regex_match(name, kName)) return Wrong(name, "a target name like main or billing_eu: [a-z][a-z0-9_-]{0,62}");
+  return absl::OkStatus();
+}
+
+absl::Status SetTarget(Options& options, const std::string& name, const std::string& url) {
+  MD_RETURN_IF_ERROR(CheckTargetName(name));
   TargetOptions target = options.targets[name];
   target.url.clear();
   target.url_file.clear();
@@ -255,7 +260,8 @@ absl::Status ReadTargetNode(const std::string& file, const std::string& name, co
       return BadFile(place, absl::StrCat(key, ".", field), "is not known or has the wrong form; expected url, url_file, search_path or health.");
     }
   }
-  const absl::Status set = SetTarget(options, name, url);
+  // Its URL may stand elsewhere: in the environment, where it can come from a Secret.
+  const absl::Status set = url.empty() ? CheckTargetName(name) : SetTarget(options, name, url);
   if (!set.ok()) return BadFile(PlaceOf(file, node.Mark()), key, std::string(set.message()));
   options.targets[name].search_path = target.search_path;
   options.targets[name].health = target.health;
@@ -330,6 +336,12 @@ absl::Status CheckTogether(Options& options, bool role_given, bool inline_given,
   }
   if (!options.dev && options.targets.empty() && command != Command::kUpgrade) {
     return absl::InvalidArgumentError("no target: give --target NAME=@FILE or NAME=URL at least once, or --dev to try things out.");
+  }
+  for (const auto& [name, target] : options.targets) {
+    const bool by_dev = options.dev && name == kDevTarget;
+    if (!target.url.empty() || !target.url_file.empty() || by_dev) continue;
+    return absl::InvalidArgumentError(absl::StrCat("targets.", name, ": it has no URL: give url or url_file there, --target ", name,
+                                                   "=@FILE, or MIGRATIOND_TARGET_", absl::AsciiStrToUpper(name), "."));
   }
   return absl::OkStatus();
 }

@@ -15,6 +15,8 @@ namespace migrationd {
 
 // What a bad configuration exits with (EX_CONFIG of sysexits.h).
 inline constexpr int kExitBadConfiguration = 78;
+// The target that --dev makes.
+inline constexpr char kDevTarget[] = "main";
 
 // What a caller may do; each may do what those before it may. Stored nowhere, so the order may change.
 enum class Role { kNone, kViewer, kOperator, kAdmin };

@@ -23,9 +23,11 @@ constexpr Entry kEntries[] = {
     {"Watch", Role::kViewer},
     {"ListJobs", Role::kViewer},
     {"ListEvents", Role::kViewer},
-    {"ListFailures", Role::kViewer},
     {"ListTargets", Role::kViewer},
     {"Validate", Role::kViewer},
+    // Keys of rows, and what functions put into their errors.
+    {"ListFailures", Role::kOperator},
+    {kValidateAgainstTarget, Role::kOperator},
     {"Enqueue", Role::kOperator},
     {"Plan", Role::kOperator},
     {"Verify", Role::kOperator},

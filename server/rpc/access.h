@@ -30,7 +30,10 @@ inline constexpr char kEnqueueDefinition[] = "Enqueue(definition)";
 // So does a rehearsal, which runs the statement, though it takes it back.
 inline constexpr char kPlanDefinition[] = "Plan(definition)";
 
-// The least role that may call `method` of MigrationControl ("Pause"; kEnqueueDefinition, kPlanDefinition). kNone: there is no entry, so
+// Against a target a statement is prepared there, and the answer tells what there is.
+inline constexpr char kValidateAgainstTarget[] = "Validate(against_target)";
+
+// The least role that may call `method` of MigrationControl ("Pause"; or one of the above). kNone: there is no entry, so
 // nobody may.
 Role RoleFor(std::string_view method);
 

@@ -322,7 +322,7 @@ MigrationControlService::Reactor* MigrationControlService::ListEvents(Context* c
 MigrationControlService::Reactor* MigrationControlService::Validate(Context* context,
                                                                     const v1::ValidateRequest* request,
                                                                     v1::ValidateResponse* response) {
-  const auto call = Admit(*context, "Validate", "");
+  const auto call = Admit(*context, request->against_target() ? kValidateAgainstTarget : "Validate", "");
   if (!call.ok()) return Answer(context, call.status(), "");
   return Defer(parts_.executor, context, *call, [this, principal = call->principal, request, response]() -> absl::Status {
     MD_RETURN_IF_ERROR(CheckText(*request));

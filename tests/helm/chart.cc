@@ -188,6 +188,7 @@ const std::vector<ValuesCase>& Matrix() {
        "auth: {anonymousRole: none, tokens: {enabled: true}}\ntests: {token: {existingSecret: tester}, migration: backfill_status}\n"},
       {"TokensElsewhere", "auth: {tokens: {enabled: true, existingSecret: callers, key: list}}\ntls: {enabled: true}\n"},
       {"TwoTargets", "targets: [main, billing_eu]\n"},
+      {"Health", "targets: [main, billing_eu]\nhealth: {billing_eu: {interval: 2s, replicas: [standby1], limits: {replica_lag: 10s, xid_age: 1.2}}}\n"},
       {"Teams",
        "definitions:\n  20261122090000_count_rows.yaml: |\n    # A comment first.\n    sql_batch:\n      table: counters\n"
        "      statement: UPDATE counters SET n = n + 1 WHERE {{batch}}\n"

@@ -425,6 +425,20 @@ TEST_F(ObjectsTest, DefinitionsOfTheValuesAndOfTeamsAreFoldersOfTheirOwn) {
   EXPECT_EQ(Text(Named(mounts, "definitions-1"), "mountPath"), "/etc/migrationd/migrations/configmap/migrations.billing");
 }
 
+TEST_F(ObjectsTest, HealthIsAConfigurationFileAndAnotherOneMakesNewPods) {
+  EXPECT_THAT(Render().Args(), Not(Contains(StartsWith("--config"))));
+  const Rendered rendered = Render("health: {main: {replicas: [standby1], limits: {replica_lag: 10s, xid_age: 1.2}}}");
+  EXPECT_THAT(rendered.Args(), Contains("--config=/etc/migrationd/config/migrationd.yaml"));
+  const std::string name = Text(Named(At(rendered.Deployment(), "spec.template.spec.volumes"), "config"), "configMap.name");
+  EXPECT_THAT(name, StartsWith("migrationd-config-"));
+  const YAML::Node config = YAML::Load(Show(At(rendered.Get("ConfigMap", name), "data")["migrationd.yaml"]));
+  EXPECT_EQ(Text(config, "targets.main.health.limits.replica_lag"), "10s");
+  EXPECT_EQ(Text(config, "targets.main.health.limits.xid_age"), "1.2");
+  EXPECT_THAT(Texts(At(config, "targets.main.health.replicas")), ElementsAre("standby1"));
+  const Rendered other = Render("health: {main: {limits: {replica_lag: 11s}}}");
+  EXPECT_NE(Text(Named(At(other.Deployment(), "spec.template.spec.volumes"), "config"), "configMap.name"), name);
+}
+
 TEST_F(ObjectsTest, WhatIsReadAgainMakesNoNewPods) {
   const std::string before = Show(At(Render("definitions: {}").Deployment(), "spec.template"));
   const std::string after =

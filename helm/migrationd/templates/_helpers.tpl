@@ -137,8 +137,28 @@ true
 {{- if and .devPostgres.enabled .auth.tokens.enabled (not .auth.tokens.existingSecret) -}}
 {{- fail "auth.tokens.enabled with devPostgres.enabled needs auth.tokens.existingSecret: the Secret of devPostgres holds no tokens." -}}
 {{- end -}}
+{{- $targets := .targets -}}
+{{- range $name, $_ := .health -}}
+{{- if not (has $name $targets) -}}
+{{- fail (printf "health.%s: there is no target of that name among targets (%s)." $name (join ", " $targets)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .podDisruptionBudget.enabled (eq (kindIs "invalid" .podDisruptionBudget.maxUnavailable) (kindIs "invalid" .podDisruptionBudget.minAvailable)) -}}
 {{- fail "podDisruptionBudget takes one of maxUnavailable and minAvailable; set the other to null." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The configuration file: what is neither an argument nor a variable. The URLs of the targets are variables. */}}
+{{- define "migrationd.config" -}}
+targets:
+{{- range $name, $health := .Values.health }}
+  {{ $name }}:
+    health:
+      {{- toYaml $health | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{- define "migrationd.configName" -}}
+{{ include "migrationd.fullname" . | trunc 47 | trimSuffix "-" }}-config-{{ include "migrationd.config" . | sha256sum | trunc 8 }}
+{{- end }}

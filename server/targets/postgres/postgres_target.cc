@@ -23,6 +23,8 @@
 namespace migrationd {
 namespace {
 
+constexpr absl::Duration kBlockerQueryTimeout = absl::Seconds(2);
+
 // For what touches migration_control only.
 SessionSettings FenceSettings() {
   SessionSettings settings;
@@ -447,7 +449,6 @@ absl::StatusOr<std::vector<RowFailure>> PostgresTarget::ListFailures(const std::
   }));
   return failures;
 }
-
 
 
 absl::StatusOr<std::string> PostgresTarget::FindBlocker(int backend_pid, absl::Duration patience) {

@@ -80,9 +80,9 @@ TEST(SqlBatchPlan, ForACompositeKeyComparesRows) {
   EXPECT_THAT(plan.key_casts, ElementsAre("integer", "text"));
   EXPECT_EQ(KeysetStrategy().Range(plan, false),
             R"(("t"."a", "t"."b") > ($1::integer, $2::text) AND ("t"."a", "t"."b") <= ($3::integer, $4::text))");
-  EXPECT_EQ(plan.next_bound, R"(SELECT "t"."a"::text, "t"."b"::text FROM "public"."t" AS "t" WHERE )" +
+  EXPECT_EQ(plan.next_bound, R"(SELECT md_b.md_0::text, md_b.md_1::text FROM (SELECT "t"."a" AS md_0, "t"."b" AS md_1 FROM "public"."t" AS "t" WHERE )" +
                                  KeysetStrategy().Range(plan, false) +
-                                 R"( ORDER BY "t"."a", "t"."b" OFFSET $5::bigint - 1 LIMIT 1)");
+                                 R"( ORDER BY "t"."a", "t"."b" OFFSET $5::bigint - 1 LIMIT 1) AS md_b)");
   EXPECT_FALSE(plan.has_where);
   EXPECT_EQ(plan.count_matching, "");
   EXPECT_EQ(plan.select_unchanged, "");

@@ -85,6 +85,15 @@ TEST(Options, ReadsTargetsFromAllThreePlaces) {
   EXPECT_EQ(targets.at("d").url, "postgresql:///d");
 }
 
+TEST(Options, ATargetOfTheFileMayHaveItsUrlElsewhere) {
+  const ConfigFile file("control_url: postgresql:///c\ntargets:\n  main: {health: {limits: {replica_lag: 7s}}}\n");
+  EXPECT_THAT(Parse({"--config", file.path()}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("targets.main: it has no URL")));
+  MD_ASSERT_OK_AND_ASSIGN(const ParsedOptions parsed, Parse({"--config", file.path()}, {{"MIGRATIOND_TARGET_MAIN", "@/secret/main"}}));
+  EXPECT_EQ(parsed.options.targets.at("main").url_file, "/secret/main");
+  EXPECT_EQ(parsed.options.targets.at("main").health.LimitOf(Signal::kReplicaLag), 7);
+  MD_EXPECT_OK(Parse({"--config", file.path(), "--dev"}).status());
+}
+
 TEST(Options, RefusesEachBadValueNamingItsPlace) {
   struct Row {
     std::vector<std::string> flags;

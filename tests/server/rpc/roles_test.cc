@@ -109,7 +109,7 @@ class RolesTest : public ::testing::Test {
 bool IsRefusedForItsRole(const grpc::Status& status) { return !status.ok() && ReasonOf(status) == "ROLE_MISSING"; }
 
 TEST_F(RolesTest, EachMethodOfTheServerRefusesEachRoleThatIsTooSmallAndNoOther) {
-  const std::set<std::string> viewers = {"List", "Status", "GetDefinition", "Watch", "ListJobs", "ListEvents", "ListFailures", "ListTargets", "Validate"};
+  const std::set<std::string> viewers = {"List", "Status", "GetDefinition", "Watch", "ListJobs", "ListEvents", "ListTargets", "Validate"};
   const std::set<std::string> admins = {"Delete"};
   const auto* service = v1::ListRequest::descriptor()->file()->FindServiceByName("MigrationControl");
   ASSERT_GE(service->method_count(), 19);
@@ -128,6 +128,16 @@ TEST_F(RolesTest, EachMethodOfTheServerRefusesEachRoleThatIsTooSmallAndNoOther) 
       if (role < least) EXPECT_THAT(status.error_message(), HasSubstr(absl::StrCat(method, " needs the role")));
     }
   }
+}
+
+TEST_F(RolesTest, WhoOnlyLooksMayCheckTheFormOfADefinitionButNotAskATarget) {
+  v1::ValidateRequest request;
+  request.mutable_file()->set_file_name("20261120093005_inline.yaml");
+  request.mutable_file()->set_content(DefinitionYaml(""));
+  EXPECT_THAT(As("look", &Stub::Validate, request).first, IsGrpcOk());
+  request.set_against_target(true);
+  EXPECT_TRUE(IsRefusedForItsRole(As("look", &Stub::Validate, request).first));
+  EXPECT_FALSE(IsRefusedForItsRole(As("work", &Stub::Validate, request).first));
 }
 
 TEST_F(RolesTest, ADefinitionInTheRequestNeedsAnAdmin) {
