@@ -513,6 +513,9 @@ TEST_F(CliTest, VerifyAsksAndWithWaitExitsOneWhenRowsRegressed) {
   service().SetMigration(migration);
   EXPECT_EQ(Run({"verify", "done", "--reason", "after the import"}).exit_status, 0);
   EXPECT_THAT(service().calls(), Contains(AllOf(HasSubstr("Verify"), HasSubstr("after the import"))));
+  EXPECT_EQ(Run({"verify", "done", "--stop"}).exit_status, 0);
+  EXPECT_THAT(service().calls(), Contains(AllOf(HasSubstr("Verify"), HasSubstr("stop: true"))));
+  EXPECT_EQ(Run({"verify", "done", "--stop", "--wait"}).exit_status, 2);
   // Still under way.
   EXPECT_EQ(Run({"verify", "done", "--wait", "--timeout", "300ms"}).exit_status, 5);
   migration.mutable_verification()->mutable_finished_at()->set_seconds(200);

@@ -64,9 +64,9 @@ TEST(SqlBatchPlan, ForABigintKeyIsExactlyThis) {
   EXPECT_EQ(plan.select_unchanged,
             R"(SELECT ARRAY["b"."id"::text])" + from + range + others + mention);
   EXPECT_EQ(plan.next_bound,
-            R"(SELECT "b"."id"::text)" + from + range + R"( ORDER BY "b"."id" OFFSET $3::bigint - 1 LIMIT 1)");
+            R"(SELECT md_b.md_0::text FROM (SELECT "b"."id" AS md_0)" + from + range + R"( ORDER BY "b"."id" OFFSET $3::bigint - 1 LIMIT 1) AS md_b)");
   EXPECT_EQ(plan.next_bound_first,
-            R"(SELECT "b"."id"::text)" + from + first + R"( ORDER BY "b"."id" OFFSET $3::bigint - 1 LIMIT 1)");
+            R"(SELECT md_b.md_0::text FROM (SELECT "b"."id" AS md_0)" + from + first + R"( ORDER BY "b"."id" OFFSET $3::bigint - 1 LIMIT 1) AS md_b)");
   EXPECT_THAT(plan.prepare, IsEmpty());
   EXPECT_THAT(plan.cleanup, IsEmpty());
 }

@@ -215,6 +215,58 @@ TEST_F(HealthMonitorTest, AGaugeThatCannotBeReadHolds) {
   EXPECT_EQ(reading->detail, "needs pg_monitor");
 }
 
+TEST_F(HealthMonitorTest, AGaugeThatCannotBeReadAnyMoreForbidsToGrowWhateverTheOthersSay) {
+  Looks(60, [](TargetVitals& v) { v.active_backends = 1000; });
+  ASSERT_EQ(monitor_->verdict().allowed, kLeastAllowed);
+  const auto silent = [](TargetVitals& v) {
+    v.unreadable[Signal::kActiveBackends] = "statement timeout";
+    v.checkpoint_distance = 0.1;
+  };
+  EXPECT_EQ(Looks(60, silent).allowed, kLeastAllowed);
+  const auto calm = [](TargetVitals& v) {
+    v.active_backends = 1;
+    v.checkpoint_distance = 0.1;
+  };
+  EXPECT_EQ(Looks(200, calm).allowed, 1);
+  EXPECT_EQ(Looks(10, silent).allowed, 1) << "it is no reason to shed either";
+}
+
+TEST_F(HealthMonitorTest, CheckpointsInTheirNormalCourseSlowNothingDown) {
+  double distance = 0.5;
+  for (int second = 0; second < 600; ++second) {
+    distance += 0.02;
+    if (distance > 1.05) distance = 0.5;
+    ASSERT_EQ(Look([&](TargetVitals& v) { v.checkpoint_distance = distance; }).allowed, 1) << distance;
+  }
+  EXPECT_LT(Looks(60, [](TargetVitals& v) { v.checkpoint_distance = 1.4; }).allowed, 1) << "one that is late";
+}
+
+TEST_F(HealthMonitorTest, ATableWhoseDebtCannotBeReadStaysHeldAndStopsWhenNobodyKnows) {
+  const auto debt = [](double ratio) { return [ratio](TargetVitals& v) { v.tables = {{"public.hot", ratio * 1000, 1000, "table hot"}}; }; };
+  const auto failed = [](TargetVitals& v) { v.unreadable[Signal::kVacuumDebt] = "statement timeout"; };
+  const auto locked = [](TargetVitals& v) { v.tables = {{"public.hot", std::nullopt, 1000, "locked"}}; };
+  ASSERT_NE(Looks(5, debt(11)).StopOf("public.hot"), nullptr);
+  EXPECT_NE(Look(failed).StopOf("public.hot"), nullptr);
+  EXPECT_NE(Look(locked).StopOf("public.hot"), nullptr);
+  EXPECT_NE(Look(debt(9)).StopOf("public.hot"), nullptr) << "it goes on below 8, and did not forget that";
+  EXPECT_EQ(Looks(3, debt(1)).StopOf("public.hot"), nullptr);
+  EXPECT_EQ(Looks(2, locked).StopOf("public.hot"), nullptr);
+  const HealthVerdict& stale = Look(failed);
+  ASSERT_NE(stale.StopOf("public.hot"), nullptr) << "three looks in a row";
+  EXPECT_THAT(stale.StopOf("public.hot")->reason, StartsWith("SIGNAL_STALE: vacuum_debt"));
+  EXPECT_EQ(Looks(3, debt(1)).StopOf("public.hot"), nullptr);
+}
+
+TEST_F(HealthMonitorTest, TheRateOfTheLogIsMeasuredHoweverFarApartTheLooksAre) {
+  HealthLimits limits;
+  limits.configured[Signal::kWalRate] = 100.0 * kMiB;
+  Configure(limits);
+  const auto much = [](TargetVitals& v) { v.log_position *= 1000; };
+  Look(much);
+  second_ += 60;
+  EXPECT_TRUE(Look(much).stop.has_value());
+}
+
 TEST_F(HealthMonitorTest, AMissingPrivilegeIsUnknownAndNeverHealth) {
   const auto unprivileged = [](TargetVitals& v) {
     v.unreadable[Signal::kReplicaLag] = "needs pg_monitor";

@@ -74,6 +74,30 @@ TEST_F(SchedulerHealth, ABudgetThatIsUsedUpHoldsWorkWithItsReadingAndLetsItGoOn)
   EXPECT_TRUE(world_.PumpUntil([&] { return world_.health.watched.empty(); })) << "nothing works there any more";
 }
 
+// Else one process shows THROTTLED and the other WAITING_TURN, in turns.
+TEST_F(SchedulerHealth, ATargetWhereAnotherProcessWorksIsLookedAtToo) {
+  ASSERT_TRUE(Begins("a"));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.health.watched.count("main") != 0 && !world_.health.watched.at("main").claims.empty(); }));
+  // The other process, which only sees the store.
+  FakeHealth health;
+  SchedulerOptions options;
+  options.owner = "test:3:3";
+  options.health = &health;
+  Board board;
+  Scheduler other(options, world_.store, world_.heartbeat_store, world_.targets, board, world_.workers, world_.steps, world_.metrics, world_.clock);
+  other.RunOnce();
+  ASSERT_EQ(health.watched.count("main"), 1u);
+  EXPECT_THAT(health.watched.at("main").tables, ElementsAre("public.t"));
+  EXPECT_THAT(health.watched.at("main").claims, SizeIs(0)) << "so it writes nothing there";
+  EXPECT_FALSE(board.Get()->targets.at("main").known);
+  health.verdicts["main"] = std::make_shared<const HealthVerdict>(Stopped());
+  other.RunOnce();
+  world_.clock.Advance(absl::Seconds(1));
+  other.RunOnce();
+  EXPECT_TRUE(board.Get()->targets.at("main").known);
+  EXPECT_EQ(board.Get()->targets.at("main").hold.kind, HoldKind::kThrottled);
+}
+
 TEST_F(SchedulerHealth, OnlyMigrationsOfTheTableInDebtAreHeld) {
   ASSERT_TRUE(Begins("a"));
   HealthVerdict verdict;

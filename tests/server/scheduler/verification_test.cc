@@ -74,6 +74,34 @@ TEST_F(Verifying, RowsThatRegressedAreCountedAndRetryDoesThemOnce) {
   EXPECT_EQ(world_.Get("fill").regressed_rows, 0);
 }
 
+TEST_F(Verifying, CanBeEnded) {
+  Complete();
+  world_.database->Undo(3);
+  world_.database->before = [](const std::string& call, const std::stop_token&) {
+    return call == "CountLeft" ? DatabaseError("08006", "away for now") : absl::OkStatus();
+  };
+  MD_ASSERT_OK(world_.controller.Verify("fill", ByAlice()).status());
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 1; }));
+  MD_ASSERT_OK(world_.controller.StopVerification("fill", ByAlice()).status());
+  EXPECT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
+  EXPECT_FALSE(world_.Get("fill").verification.has_value());
+  ASSERT_EQ(Verified().size(), 1u);
+  EXPECT_EQ(Verified()[0].to, "no result");
+  EXPECT_EQ(Verified()[0].actor, "alice");
+  MD_EXPECT_OK(world_.controller.StopVerification("fill", ByAlice()).status()) << "twice is as good as once";
+  EXPECT_EQ(Verified().size(), 1u);
+  EXPECT_EQ(world_.Get("fill").state, State::kCompleted);
+}
+
+TEST_F(Verifying, KeepsToTheRateOfThePaceAndToWhatGaugesAllow) {
+  Complete(absl::StrCat("sql_batch:\n  table: public.t\n  where: NOT t.done\n  statement: UPDATE t SET done = true WHERE {{batch}}\n",
+                        "pace: {batch_size: 20, sub_batch_size: 10, interval: 0s, max_rows_per_second: 20}\norder: INDEPENDENT\n"));
+  const absl::Time begun = world_.clock.Now();
+  ASSERT_TRUE(Verify());
+  // Ten steps of ten rows; the target says that each takes 0.2 s of the half second that there is for it.
+  EXPECT_GE(world_.clock.Now() - begun, 9 * absl::Milliseconds(300));
+}
+
 TEST_F(Verifying, RowsThatWereLeftAsTheyAreDoNotCount) {
   world_.database->MakeStubborn(7);
   Complete(absl::StrCat("sql_batch:\n  table: public.t\n  where: NOT t.done\n  on_unchanged: ACCEPT\n",
