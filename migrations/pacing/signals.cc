@@ -12,7 +12,7 @@ constexpr double kMiB = 1024.0 * 1024;
 
 constexpr std::array<SignalInfo, kAllSignals.size()> kSignals = {{
     // Between what gh-ost (1.5 s) and pt-online-schema-change (1 s) begin to wait at, and Vitess (5 s): whoever reads from a replica sees it.
-    {.signal = Signal::kReplicaLag, .name = "replica_lag", .unit = "s", .budget = true, .default_limit = 5,
+    {.signal = Signal::kReplicaLag, .name = "replica_lag", .unit = "s", .budget = true, .default_limit = 3,
      .help = "time by which the slowest replica is behind"},
     {.signal = Signal::kReplicaLagBytes, .name = "replica_lag_bytes", .unit = "bytes", .budget = true, .default_limit = 256 * kMiB,
      .help = "write-ahead log that the slowest replica has not replayed"},
@@ -31,7 +31,7 @@ constexpr std::array<SignalInfo, kAllSignals.size()> kSignals = {{
      .help = "write-ahead log that the whole server writes"},
     // A migration that changes every row of a table once makes 5 of them, with PostgreSQL's autovacuum_vacuum_scale_factor, when it is
     // faster than autovacuum: that alone slows nothing down.
-    {.signal = Signal::kVacuumDebt, .name = "vacuum_debt", .unit = "", .budget = true, .gauge = true, .default_limit = 10, .shed_from = 0.6,
+    {.signal = Signal::kVacuumDebt, .name = "vacuum_debt", .unit = "", .budget = true, .gauge = true, .default_limit = 6, .shed_from = 0.85,
      .help = "dead rows of a migrated table, in what makes autovacuum begin"},
     {.signal = Signal::kCommitLatency, .name = "commit_latency", .unit = "s", .gauge = true, .default_limit = 0.1, .smoothed = true,
      .help = "time of a small synchronous commit"},

@@ -65,15 +65,15 @@ TEST_F(HealthMonitorTest, ATargetOfWhichNothingAppliesAllowsAll) {
 
 TEST_F(HealthMonitorTest, AReplicaThatStandsStillStopsWorkByTimeAndLetsItGoOnWhenItHasCaughtUp) {
   Looks(10, Following);
-  for (int behind = 1; behind <= 5; ++behind) {
+  for (int behind = 1; behind <= 3; ++behind) {
     EXPECT_FALSE(Look(Standing(10)).stop.has_value()) << behind << " s";
   }
   const HealthVerdict& stopped = Look(Standing(10));
   ASSERT_TRUE(stopped.stop.has_value());
   EXPECT_FALSE(stopped.stop->stale);
-  EXPECT_EQ(stopped.stop->reason, "replica_lag 5 s, limit 5 s (replica standby)");
+  EXPECT_EQ(stopped.stop->reason, "replica_lag 3 s, limit 3 s (replica standby)");
   ASSERT_EQ(stopped.stop->readings.size(), 1u);
-  EXPECT_EQ(stopped.stop->readings[0].value, 5);
+  EXPECT_EQ(stopped.stop->readings[0].value, 3);
   EXPECT_EQ(stopped.stop->readings[0].unit, "s");
   EXPECT_EQ(stopped.stop->readings[0].detail, "replica standby");
   // It catches up by five seconds each second.
@@ -174,15 +174,15 @@ TEST_F(HealthMonitorTest, VacuumDebtStopsOnlyWhoWorksOnThatTableAndSlowsDownAll)
     return [ratio](TargetVitals& v) { v.tables = {{"public.hot", ratio * 1000, 1000, "table hot"}, {"public.cold", 0, 1000, "table cold"}}; };
   };
   EXPECT_EQ(Looks(60, debt(5)).allowed, 1) << "what one pass over a table makes";
-  EXPECT_LT(Looks(5, debt(7)).allowed, 1) << "shed from six times the trigger on";
-  const HealthVerdict& verdict = Look(debt(10));
+  EXPECT_LT(Looks(5, debt(5.5)).allowed, 1) << "more than that";
+  const HealthVerdict& verdict = Look(debt(6));
   EXPECT_FALSE(verdict.stop.has_value());
   ASSERT_NE(verdict.StopOf("public.hot"), nullptr);
-  EXPECT_EQ(verdict.StopOf("public.hot")->reason, "vacuum_debt 10, limit 10 (table hot)");
+  EXPECT_EQ(verdict.StopOf("public.hot")->reason, "vacuum_debt 6, limit 6 (table hot)");
   EXPECT_EQ(verdict.StopOf("public.cold"), nullptr);
   ASSERT_TRUE(verdict.limited_by.has_value());
   EXPECT_EQ(verdict.limited_by->signal, "vacuum_debt");
-  EXPECT_EQ(verdict.limited_by->value, 10);
+  EXPECT_EQ(verdict.limited_by->value, 6);
   EXPECT_EQ(Looks(3, debt(0.1)).StopOf("public.hot"), nullptr) << "vacuumed";
   EXPECT_EQ(Looks(120, debt(0.1)).allowed, 1);
   EXPECT_FALSE(monitor_->verdict().limited_by.has_value());
@@ -248,7 +248,7 @@ TEST_F(HealthMonitorTest, ATableWhoseDebtCannotBeReadStaysHeldAndStopsWhenNobody
   ASSERT_NE(Looks(5, debt(11)).StopOf("public.hot"), nullptr);
   EXPECT_NE(Look(failed).StopOf("public.hot"), nullptr);
   EXPECT_NE(Look(locked).StopOf("public.hot"), nullptr);
-  EXPECT_NE(Look(debt(9)).StopOf("public.hot"), nullptr) << "it goes on below 8, and did not forget that";
+  EXPECT_NE(Look(debt(5)).StopOf("public.hot"), nullptr) << "it goes on below 4.8, and did not forget that";
   EXPECT_EQ(Looks(3, debt(1)).StopOf("public.hot"), nullptr);
   EXPECT_EQ(Looks(2, locked).StopOf("public.hot"), nullptr);
   const HealthVerdict& stale = Look(failed);
