@@ -36,6 +36,22 @@ std::string Suggestion(const TableFacts& table, const std::string& name) {
   return absl::StrCat("it has ", absl::StrJoin(names, ", "));
 }
 
+// Values of whole numbers have one order, whatever their size. Others are ordered by their type, and texts by their collation.
+std::string OrderOf(const std::string& cast, const std::string& collation) {
+  const bool number = cast == "smallint" || cast == "integer" || cast == "bigint";
+  return number ? "number" : absl::StrCat(cast, " ", collation);
+}
+
+std::string KeyDigest(const TableFacts& table, const MigrationPlan& plan) {
+  std::string facts;
+  for (std::size_t i = 0; i < plan.key.size(); ++i) {
+    const ColumnFacts* column = Lookup(table, plan.key[i]);
+    facts.append(plan.key[i]).push_back('\0');
+    facts.append(OrderOf(plan.key_casts[i], column == nullptr ? "" : column->collation)).push_back('\0');
+  }
+  return Sha256Hex(facts);
+}
+
 }  // namespace
 
 std::string TableText(const TableFacts& table) { return absl::StrCat(table.schema, ".", table.name); }
@@ -72,7 +88,7 @@ absl::Status AddNamedColumns(const TableFacts& table, const std::string& sql, st
   return absl::OkStatus();
 }
 
-std::string ColumnDigest(const TableFacts& table, const std::set<std::string>& columns) {
+std::string ColumnDigest(const TableFacts& table, const MigrationPlan& plan, const std::set<std::string>& columns) {
   std::string facts;
   for (const std::string& name : columns) {
     const ColumnFacts* column = Lookup(table, name);
@@ -80,10 +96,11 @@ std::string ColumnDigest(const TableFacts& table, const std::set<std::string>& c
     // A zero byte ends each part: no name or type can hold one.
     facts.append(column->name).push_back('\0');
     facts.append(column->type).push_back('\0');
+    facts.append(column->collation).push_back('\0');
     facts.append(column->not_null ? "not null" : "null").push_back('\0');
     facts.append(column->generated ? "generated" : "").push_back('\0');
   }
-  return Sha256Hex(facts);
+  return absl::StrCat(KeyDigest(table, plan), std::string(1, kKeyDigestEnd), Sha256Hex(facts));
 }
 
 }  // namespace migrationd

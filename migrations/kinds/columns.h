@@ -29,7 +29,9 @@ std::string StoringCast(const std::string& type);
 // when a function or another table's column has the same name. `sql` was checked already.
 absl::Status AddNamedColumns(const TableFacts& table, const std::string& sql, std::set<std::string>& columns);
 
-// Digest over what matters of these columns, independent of their order in the table.
-std::string ColumnDigest(const TableFacts& table, const std::set<std::string>& columns);
+// MigrationPlan::column_digest: over what matters of these columns, independent of their order in the table, and over the plan's key.
+std::string ColumnDigest(const TableFacts& table, const MigrationPlan& plan, const std::set<std::string>& columns);
+// Stands between its two parts.
+inline constexpr char kKeyDigestEnd = '/';
 
 }  // namespace migrationd

@@ -167,7 +167,7 @@ absl::Status PlanCopyColumns(const migrationcontrol::v1::MigrationDefinition& de
   MD_RETURN_IF_ERROR(RenderBatchQueries(BatchOf(columns, plan), definition, context.name, plan));
   plan.prepare = CreateTriggerStatements(context.name, columns, plan);
   plan.cleanup = DropTriggerStatements(context.name, plan);
-  plan.column_digest = ColumnDigest(table, relevant);
+  plan.column_digest = ColumnDigest(table, plan, relevant);
   return absl::OkStatus();
 }
 

@@ -21,7 +21,7 @@ absl::Status PlanDeleteRows(const migrationcontrol::v1::MigrationDefinition& def
   MD_RETURN_IF_ERROR(RenderBatchQueries({statement, rows.where()}, definition, context.name, plan));
   std::set<std::string> columns(plan.key.begin(), plan.key.end());
   MD_RETURN_IF_ERROR(AddNamedColumns(table, rows.where(), columns));
-  plan.column_digest = ColumnDigest(table, columns);
+  plan.column_digest = ColumnDigest(table, plan, columns);
   return absl::OkStatus();
 }
 

@@ -105,7 +105,7 @@ absl::Status PlanNative(const migrationcontrol::v1::MigrationDefinition& definit
   std::set<std::string> columns(plan.key.begin(), plan.key.end());
   for (const NativeColumn& column : its_columns) columns.insert(column.name);
   MD_RETURN_IF_ERROR(AddNamedColumns(table, where, columns));
-  plan.column_digest = ColumnDigest(table, columns);
+  plan.column_digest = ColumnDigest(table, plan, columns);
   plan.native = std::make_shared<const NativeWork>(std::move(work));
   return absl::OkStatus();
 }

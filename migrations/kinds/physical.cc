@@ -43,6 +43,7 @@ class Physical : public WalkStrategy {
     plan.key = {"relfilenode", "ctid"};
     plan.key_types = {KeyType::kBigint, KeyType::kTid};
     plan.key_casts = {"bigint", "tid"};
+    plan.key_collations = {0, 0};
     return absl::OkStatus();
   }
 

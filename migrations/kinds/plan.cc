@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "migrations/definition/definition.h"
+#include "migrations/kinds/columns.h"
 #include "migrations/kinds/kinds.h"
 #include "migrations/model/status_macros.h"
 
@@ -44,6 +45,11 @@ absl::Status BindPlanParameters(const MigrationDefinition& definition, const Pla
 
 const MigrationPlan& PlanOfPass(const MigrationPlan& plan, std::int32_t pass) {
   return pass <= 1 && plan.first_pass != nullptr ? *plan.first_pass : plan;
+}
+
+bool HasSameKey(const std::string& column_digest, const std::string& other) {
+  const std::size_t end = column_digest.find(kKeyDigestEnd);
+  return end != std::string::npos && column_digest.substr(0, end + 1) == other.substr(0, end + 1);
 }
 
 std::string TableOf(const MigrationDefinition& definition) {

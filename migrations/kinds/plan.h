@@ -28,6 +28,10 @@ struct ColumnFacts {
   // pg_get_expr of its DEFAULT; empty: none. copy_columns needs it of destinations, to tell a default from a value that was
   // set explicitly.
   std::string default_expression;
+  // Of a type that has one; 0: none.
+  std::int64_t collation_oid = 0;
+  // The same in words that are the same in a database made from a dump: its name, what it stands for, and the version of its order.
+  std::string collation;
 };
 
 // What the target says of the table; found by Target::Inspect.
@@ -69,6 +73,7 @@ struct MigrationPlan {
   std::vector<std::string> key;         // column names, unquoted
   std::vector<KeyType> key_types;
   std::vector<std::string> key_casts;   // the SQL type of each key column, for casts: "bigint", "uuid" ...
+  std::vector<std::int64_t> key_collations;  // 0: its type has none
   // The columns, and their casts, by which rows are recorded in migration_control.failed_range: `key`, except in first_pass.
   std::vector<std::string> row_key;
   std::vector<std::string> row_key_casts;
@@ -126,8 +131,8 @@ struct MigrationPlan {
   std::vector<std::string> prepare;
   std::vector<std::string> cleanup;
 
-  // Digest over name, type, nullability and generation of the key columns and of every column that statement or where name:
-  // when it changes under way, the migration is HALTED with SCHEMA_CHANGED.
+  // Digest over name, type, collation, nullability and generation of the key columns and of every column that statement or where name:
+  // when it changes under way, the migration is HALTED with SCHEMA_CHANGED. Before it, a digest over the key alone; see HasSameKey.
   std::string column_digest;
 
   // search_path while it runs: pg_catalog, schema of the table, the target's, pg_temp last; quoted.
@@ -140,6 +145,10 @@ struct MigrationPlan {
 // What lanes, bounds and sub-batches of that pass (1: EXECUTE) go by. Rows are recorded, listed and retried by `plan` itself, whatever the
 // pass. Lives as long as `plan`.
 const MigrationPlan& PlanOfPass(const MigrationPlan& plan, std::int32_t pass);
+
+// Whether positions recorded under the one column digest mean the same under the other: the same columns in the same order, each with values
+// in the same order.
+bool HasSameKey(const std::string& column_digest, const std::string& other);
 
 struct PlanContext {
   std::string name;                                // of the migration

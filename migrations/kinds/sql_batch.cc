@@ -91,7 +91,7 @@ absl::Status PlanSqlBatch(const migrationcontrol::v1::MigrationDefinition& defin
   std::set<std::string> columns(plan.key.begin(), plan.key.end());
   MD_RETURN_IF_ERROR(AddNamedColumns(table, batch.statement(), columns));
   MD_RETURN_IF_ERROR(AddNamedColumns(table, batch.where(), columns));
-  plan.column_digest = ColumnDigest(table, columns);
+  plan.column_digest = ColumnDigest(table, plan, columns);
   if (&strategy->verify() == strategy) return absl::OkStatus();
   MigrationPlan first = plan;
   MD_RETURN_IF_ERROR(strategy->Resolve(table, request, first));

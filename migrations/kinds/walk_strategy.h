@@ -47,7 +47,7 @@ class WalkStrategy {
   virtual std::string_view name() const = 0;
   virtual WalkTraits traits() const { return {}; }
 
-  // Fills in key, key_types, key_casts, row_key and row_key_casts. FAILED_PRECONDITION, naming the field, the reason and what would be
+  // Fills in key, key_types, key_casts, key_collations, row_key and row_key_casts. FAILED_PRECONDITION, naming the field, the reason and what would be
   // right, for a table that cannot be walked like this.
   virtual absl::Status Resolve(const TableFacts& table, const WalkRequest& request, MigrationPlan& plan) const = 0;
 

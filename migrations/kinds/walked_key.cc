@@ -117,6 +117,7 @@ absl::Status ResolveColumns(const TableFacts& table, const std::vector<std::stri
     }
     plan.key_types.push_back(*type);
     plan.key_casts.push_back(CastOf(*type, column->type));
+    plan.key_collations.push_back(column->collation_oid);
   }
   plan.row_key = plan.key;
   plan.row_key_casts = plan.key_casts;

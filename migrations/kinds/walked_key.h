@@ -9,7 +9,7 @@
 
 namespace migrationd {
 
-// Fills key, key_types, key_casts and row_key* of `plan`: not-null columns of types that can be walked. `field` is the definition's field of
+// Fills key, key_types, key_casts, key_collations and row_key* of `plan`: not-null columns of types that can be walked. `field` is the definition's field of
 // them.
 absl::Status ResolveColumns(const TableFacts& table, const std::vector<std::string>& wanted, const std::string& field,
                             MigrationPlan& plan);

@@ -10,6 +10,7 @@ namespace {
 
 constexpr char kSqlStateUrl[] = "migrationd/sqlstate";
 constexpr char kCommitUnknownUrl[] = "migrationd/commit-unknown";
+constexpr char kRowSecurityUrl[] = "migrationd/row-security";
 
 absl::StatusCode CodeOf(FailureClass failure) {
   switch (failure) {
@@ -68,6 +69,16 @@ std::string SqlStateOf(const absl::Status& status) {
 }
 
 bool IsDatabaseError(const absl::Status& status) { return status.GetPayload(kSqlStateUrl).has_value(); }
+
+absl::Status RowSecurityError(std::string_view message) {
+  absl::Status status = DatabaseError(
+      "42501", std::string(message) + ". Rows that row-level security hides would be left out: give the role of the service BYPASSRLS "
+               "(ALTER ROLE ... BYPASSRLS), or make it a member of the table's owner, which helps only without FORCE ROW LEVEL SECURITY");
+  status.SetPayload(kRowSecurityUrl, absl::Cord("1"));
+  return status;
+}
+
+bool IsRowSecurityError(const absl::Status& status) { return status.GetPayload(kRowSecurityUrl).has_value(); }
 
 bool IsCommitUnknown(const absl::Status& status) { return status.GetPayload(kCommitUnknownUrl).has_value(); }
 

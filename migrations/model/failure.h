@@ -47,6 +47,11 @@ std::string SqlStateOf(const absl::Status& status);
 // Whether it came from a database, or from what stands in for one: an SQLSTATE is attached, perhaps that of a lost connection.
 bool IsDatabaseError(const absl::Status& status);
 
+// The refusal (42501) of a statement that would not see all rows of a table, since the role is subject to its row-level security. Says after
+// `message`, which names the table, what to do about it.
+absl::Status RowSecurityError(std::string_view message);
+bool IsRowSecurityError(const absl::Status& status);
+
 // True when a commit was under way and its outcome is unknown: only taking the owner row again tells.
 bool IsCommitUnknown(const absl::Status& status);
 absl::Status CommitUnknownError(std::string_view message);

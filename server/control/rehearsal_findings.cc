@@ -86,11 +86,12 @@ class Judge {
       Add(Severity::kError, "PRIVILEGE_MISSING",
           absl::StrCat("The role ", rehearsal_.role, " lacks ", absl::StrJoin(missing, ", "), " on ", table_, ": ",
                        Grant(absl::StrJoin(missing, ", "), table_), ";"));
-    } else if (WasRefusedRights()) {
+    } else if (WasRefusedRights() && !IsRowSecurityError(RefusedRights())) {
       Add(Severity::kError, "PRIVILEGE_MISSING",
           absl::StrCat("The role ", rehearsal_.role, " is refused: ", std::string(RefusedRights().message()),
                        ". Grant it what the statement does there, for instance ", Grant("SELECT", "..."), ";"));
     }
+    RowSecurity();
     if (!rehearsal_.control_schema && !rehearsal_.may_create_schema) {
       Add(Severity::kError, "PRIVILEGE_MISSING",
           absl::StrCat("There is no schema migration_control, and the role ", rehearsal_.role,
@@ -114,6 +115,18 @@ class Judge {
           absl::StrCat("Without TEMPORARY on the database each sub-batch takes several round trips instead of one: GRANT TEMPORARY ON "
                        "DATABASE ... TO ",
                        QuoteIdentifier(rehearsal_.role), ";"));
+    }
+  }
+
+  // Of the walked table, or of another one that the statement reads.
+  void RowSecurity() {
+    if (rehearsal_.row_security) {
+      Add(Severity::kError, "ROW_SECURITY",
+          absl::StrCat("Row-level security of ", table_, " applies to the role ", rehearsal_.role,
+                       ": rows that it hides would be left out, so the migration would be HALTED. ALTER ROLE ", QuoteIdentifier(rehearsal_.role),
+                       " BYPASSRLS; or make it a member of the table's owner, which helps only without FORCE ROW LEVEL SECURITY."));
+    } else if (IsRowSecurityError(RefusedRights())) {
+      Add(Severity::kError, "ROW_SECURITY", absl::StrCat("The role ", rehearsal_.role, " is refused: ", std::string(RefusedRights().message()), "."));
     }
   }
 

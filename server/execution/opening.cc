@@ -263,8 +263,22 @@ class Opening {
     return outcome;
   }
 
+  // Whether the positions in the checkpoint mean what they meant when they were recorded. Those of another key would leave rows out in
+  // silence, whatever else was changed, and however sure of the definition whoever said Retry was.
+  bool PositionsHold() const {
+    // Nothing was begun, so there are none.
+    if (checkpoint_.pass == 0) return true;
+    if (!HasSameKey(checkpoint_.column_digest, plan_.column_digest)) return false;
+    // One with too few values must not come as far as the server, whose refusal (08P01) looks like a lost connection.
+    const std::size_t width = PlanOfPass(plan_, checkpoint_.pass).key.size();
+    const auto fits = [&](const Key& key) { return key.empty() || key.size() == width; };
+    return std::all_of(checkpoint_.lanes.begin(), checkpoint_.lanes.end(),
+                       [&](const LaneRange& lane) { return fits(lane.lower) && fits(lane.cursor) && fits(lane.upper); });
+  }
+
   MaybeOutcome CompareTable() {
     const MigrationPlan& plan = plan_;
+    if (!PositionsHold()) return Halted(kHaltSchemaChanged, KeyChangedMessage(plan));
     const bool record = checkpoint_.table_oid == 0 || restart_from_ == RestartFrom::kStart ||
                         restart_from_ == RestartFrom::kAdopt || restart_from_ == RestartFrom::kNewSchema;
     if (record) {

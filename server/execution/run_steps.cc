@@ -84,7 +84,7 @@ void MigrationRun::StartEndPass() {
   if (pass.pass > 1) earlier_passes_.push_back(pass.pass_affected);
   Submit<absl::StatusOr<PassEnd>>(
       services_.steps,
-      [context = LastContext(), pass, claim = *claim_, plan = plan_] { return EndPass(context, claim, *plan, pass); },
+      [context = LastContext(), stored = stored_, pass, claim = *claim_, plan = plan_] { return EndPass(context, stored, claim, *plan, pass); },
       [this](absl::StatusOr<PassEnd> end) { PassEnded(std::move(end)); });
 }
 

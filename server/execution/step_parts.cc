@@ -63,6 +63,13 @@ absl::StatusOr<MigrationPlan> PlanOnTarget(const StepContext& context, const Sto
   return PlanFor(context, stored, facts);
 }
 
+std::string KeyChangedMessage(const MigrationPlan& plan) {
+  return absl::StrCat(
+      "The key by which rows are walked was changed since work began (its columns, their order, or a collation), so what is recorded as done says "
+      "nothing any more. Change it back, then Retry; or begin again, with migrationctl retry --from start: ",
+      plan.has_where ? "`where` tells which rows still are to be done." : "without a `where`, rows that were done are done a second time.");
+}
+
 absl::StatusOr<VerbEffect> WithCounters(const StepContext& context, absl::Time now, absl::StatusOr<VerbEffect> effect) {
   if (!effect.ok() || !effect->changed || !context.counters.has_value()) return effect;
   ProgressCounters& progress = effect->after.progress;

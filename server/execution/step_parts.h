@@ -35,6 +35,9 @@ absl::StatusOr<MigrationPlan> PlanFor(const StepContext& context, const StoredMi
 // For the table as it is now.
 absl::StatusOr<MigrationPlan> PlanOnTarget(const StepContext& context, const StoredMigration& stored);
 
+// Why positions that were recorded are of no use: for whoever reads why it was HALTED.
+std::string KeyChangedMessage(const MigrationPlan& plan);
+
 // The effect with what the run counted (StepContext::counters), if anything is changed at all.
 absl::StatusOr<VerbEffect> WithCounters(const StepContext& context, absl::Time now, absl::StatusOr<VerbEffect> effect);
 

@@ -12,8 +12,10 @@ constexpr absl::Duration kRevokeWait = absl::Seconds(5);
 
 }  // namespace
 
-absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
+absl::StatusOr<PassEnd> EndPass(const StepContext& context, const StoredMigration& stored, const FenceClaim& claim, const MigrationPlan& plan,
                                 const PassContext& pass) {
+  // What was changed under the last sub-batches nobody would notice any more.
+  MD_RETURN_IF_ERROR(CheckSchema(context, stored, plan));
   const PassDecision decision = DecideAfterPass(pass);
   PassEnd end;
   switch (decision.action) {
@@ -110,6 +112,7 @@ absl::Status CheckSchema(const StepContext& context, const StoredMigration& stor
   if (now->table_oid != plan.table_oid) {
     return DatabaseError(kSqlStateSchemaChanged, "The table was replaced by another one of that name while the migration ran.");
   }
+  if (!HasSameKey(now->column_digest, plan.column_digest)) return DatabaseError(kSqlStateSchemaChanged, KeyChangedMessage(plan));
   if (now->column_digest != plan.column_digest) {
     return DatabaseError(kSqlStateSchemaChanged, "A column that the migration uses was changed while it ran.");
   }

@@ -71,8 +71,8 @@ struct PassEnd {
   Kind kind = Kind::kCompleted;
   Checkpoint checkpoint;  // kNextPass
 };
-// All lanes of the pass are done: the next pass, or the end. OK outcomes are recorded on the target and in the store.
-absl::StatusOr<PassEnd> EndPass(const StepContext& context, const FenceClaim& claim, const MigrationPlan& plan,
+// All lanes of the pass are done: the next pass, or the end. OK outcomes are recorded on the target and in the store. Errors of CheckSchema.
+absl::StatusOr<PassEnd> EndPass(const StepContext& context, const StoredMigration& stored, const FenceClaim& claim, const MigrationPlan& plan,
                                 const PassContext& pass);
 
 // After OK nothing of the migration executes or can commit, and what was committed is durable. `claim`: of this process, nothing

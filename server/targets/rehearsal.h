@@ -69,6 +69,7 @@ struct Rehearsal {
   // Of SELECT, INSERT, UPDATE, DELETE and TRIGGER on the table, those that the role lacks. One that it has on single columns counts as had.
   std::set<std::string> lacking;
   bool owns_table = false;       // or is a member of the role that does
+  bool row_security = false;     // the role is subject to the row-level security of the table
   bool control_schema = false;   // migration_control is there
   bool may_create_schema = false;  // CREATE on the database
   bool may_make_temporary = false;

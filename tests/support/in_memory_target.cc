@@ -160,6 +160,11 @@ bool InMemoryDatabase::LetOrphanCommit() {
   return Commit(orphan.options, orphan.has_where, orphan.request).ok();
 }
 
+void InMemoryDatabase::ChangeTable(std::function<void(TableFacts&)> change) {
+  absl::MutexLock lock(&mutex_);
+  change_table_ = std::move(change);
+}
+
 void InMemoryDatabase::DropControlSchema() {
   absl::MutexLock lock(&mutex_);
   owners_.clear();
@@ -343,6 +348,8 @@ absl::StatusOr<TableFacts> InMemoryTarget::Inspect(const TableName& table) {
   facts.primary_key = {"id"};
   facts.unique_keys = {{"id"}};
   facts.estimated_rows = database_->rows_;
+  absl::MutexLock lock(&database_->mutex_);
+  if (database_->change_table_ != nullptr) database_->change_table_(facts);
   return facts;
 }
 

@@ -56,6 +56,9 @@ class InMemoryDatabase {
   // The next look for sessions that wait finds that this claim's sub-batch was in the way.
   void MakeSomebodyWait(const std::string& migration);
 
+  // The table is found like that from now on; its rows stay what they are.
+  void ChangeTable(std::function<void(TableFacts&)> change);
+
   void DropControlSchema();
   void DropOwner(const std::string& migration);
   // Another, empty one stands behind the name.
@@ -114,6 +117,7 @@ class InMemoryDatabase {
   std::optional<Orphan> orphan_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> steps_run_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> calls_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(TableFacts&)> change_table_ ABSL_GUARDED_BY(mutex_);
   TargetVitals vitals_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> waited_for_ ABSL_GUARDED_BY(mutex_);
 };

@@ -6,6 +6,7 @@
 #include "migrations/model/failure.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_postgres.h"
+#include "tests/targets/pgbouncer.h"
 #include "tests/targets/target_fixture.h"
 
 namespace migrationd {
@@ -253,6 +254,26 @@ TEST_F(Fractions, OfSeveralColumnsGoByTheFirst) {
   Make("tenant int, id int, n int, PRIMARY KEY (tenant, id)", "g, 0, 0");
   Sql(url_, "ANALYZE things");
   EXPECT_NEAR(At(500, "tenant").value_or(-1), 0.25, 0.02);
+}
+
+// The next client of the pooler gets that connection of the server as it was left.
+TEST(FindingBlockers, LeavesNoSettingWithTheConnectionOfAPooler) {
+  if (!PgBouncer::Installed()) GTEST_SKIP() << "no PgBouncer installed";
+  const std::string url = FreshDatabase();
+  const std::string through = SharedPgBouncer().UrlFor(url);
+  // What PgBouncer itself sets for each client is not ours.
+  constexpr char kSettings[] = R"sql(
+SELECT coalesce(string_agg(name || '=' || setting, ' ' ORDER BY name), '') FROM pg_settings
+ WHERE source = 'session' AND name NOT IN ('application_name', 'client_encoding', 'DateStyle', 'standard_conforming_strings', 'TimeZone'))sql";
+  const std::string backend = Ask(through, "SELECT pg_backend_pid()");
+  const std::string before = Ask(through, kSettings);
+  const auto target = TargetAt(url, Path::kPgBouncer);
+  MD_ASSERT_OK_AND_ASSIGN(const std::string nobody, target->FindBlocker(std::stoi(backend), absl::Milliseconds(150)));
+  EXPECT_EQ(nobody, "");
+  ASSERT_EQ(Ask(through, "SELECT pg_backend_pid()"), backend) << "another connection would prove nothing";
+  EXPECT_EQ(Ask(through, kSettings), before);
+  EXPECT_EQ(Ask(through, "SHOW lock_timeout"), "0");
+  EXPECT_EQ(Ask(through, "SHOW row_security"), "on");
 }
 
 }  // namespace

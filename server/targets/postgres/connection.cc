@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -32,6 +33,12 @@ std::string FirstLine(const char* message) {
   return text.substr(0, text.find('\n'));
 }
 
+// Told by who raises it, since the words depend on lc_messages.
+bool IsRefusalOfRowSecurity(const PGresult* result, std::string_view sqlstate) {
+  const char* function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+  return sqlstate == "42501" && function != nullptr && std::string_view(function) == "check_enable_rls";
+}
+
 // An error result as a status.
 absl::Status ErrorOf(const PGresult* result, bool tell_position) {
   if (PQresultStatus(result) == PGRES_EMPTY_QUERY) return DatabaseError("42601", "the statement is empty");
@@ -41,7 +48,7 @@ absl::Status ErrorOf(const PGresult* result, bool tell_position) {
   std::string text = WithoutRowValues(sqlstate, message == nullptr ? "(no message)" : message);
   const char* position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
   if (tell_position && position != nullptr) absl::StrAppend(&text, " (at character ", position, ")");
-  return DatabaseError(sqlstate, text);
+  return IsRefusalOfRowSecurity(result, sqlstate) ? RowSecurityError(text) : DatabaseError(sqlstate, text);
 }
 
 // A NOTICE must not end on the terminal.

@@ -260,6 +260,8 @@ absl::StatusOr<Checkpoint> SplitIn(Connection& connection, const FenceClaim& cla
   MD_RETURN_IF_ERROR(RaiseEpoch(connection, claim.migration, /*store_epoch=*/0));
   MD_ASSIGN_OR_RETURN(const Checkpoint checkpoint, ReadCheckpoint(connection, claim.migration));
   MD_ASSIGN_OR_RETURN(const std::vector<LaneRange> lanes, SplitLanesIn(connection, plan, checkpoint.lanes, wanted));
+  // In another order than the plan's they would overlap, or leave rows out.
+  MD_RETURN_IF_ERROR(CheckTable(connection, plan));
   MD_RETURN_IF_ERROR(ReplaceLanes(connection, claim.migration, lanes));
   return ReadCheckpoint(connection, claim.migration);
 }

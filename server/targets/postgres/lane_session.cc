@@ -14,9 +14,10 @@ std::optional<std::string> ArrayOrNull(const Key& key) {
 }
 
 absl::Status CheckTable(Connection& connection, const MigrationPlan& plan) {
-  MD_ASSIGN_OR_RETURN(const QueryResult same, connection.Query(absl::StrCat("SELECT ", TableIsSameSql(plan))));
-  if (same.boolean(0, 0)) return absl::OkStatus();
-  return DatabaseError(kSqlStateSchemaChanged, kTableReplacedMessage);
+  MD_ASSIGN_OR_RETURN(const QueryResult same, connection.Query(absl::StrCat("SELECT ", TableIsSameSql(plan), ", ", KeyIsSameSql(plan))));
+  if (!same.boolean(0, 0)) return DatabaseError(kSqlStateSchemaChanged, kTableReplacedMessage);
+  if (!same.boolean(0, 1)) return DatabaseError(kSqlStateSchemaChanged, kKeyCollationMessage);
+  return absl::OkStatus();
 }
 
 absl::Status LaneSessionBase::AfterCommitting(const absl::Status& status) {

@@ -96,7 +96,8 @@ class PooledSession : public LaneSessionBase {
   absl::StatusOr<SubBatchResult> answer_ = absl::InternalError("nothing was sent");
 };
 
-// SCHEMA_CHANGED (MD004) when the plan's table is not the one of that name any more.
+// SCHEMA_CHANGED (MD004) when the plan's table is not the one of that name any more, or its key has another collation. It holds until the end
+// of the transaction once that has read the table.
 absl::Status CheckTable(Connection& connection, const MigrationPlan& plan);
 
 // NULL for an empty key.

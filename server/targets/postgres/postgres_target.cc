@@ -310,7 +310,8 @@ absl::StatusOr<std::vector<LaneRange>> PostgresTarget::PlanLanes(const Migration
   settings.statement_timeout = absl::Seconds(30);
   MD_RETURN_IF_ERROR(Look(settings, [&](Connection& connection) -> absl::Status {
     MD_ASSIGN_OR_RETURN(ranges, PlanLanesIn(connection, plan, lanes));
-    return absl::OkStatus();
+    // In another order than the plan's they would overlap, or leave rows out.
+    return CheckTable(connection, plan);
   }));
   return ranges;
 }

@@ -35,7 +35,9 @@ SELECT current_user::text, pg_catalog.pg_is_in_recovery(),
        pg_catalog.has_table_privilege(c.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT'),
        pg_catalog.has_table_privilege(c.oid, 'INSERT') OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
        pg_catalog.has_table_privilege(c.oid, 'UPDATE') OR pg_catalog.has_any_column_privilege(c.oid, 'UPDATE'),
-       pg_catalog.has_table_privilege(c.oid, 'DELETE'), pg_catalog.has_table_privilege(c.oid, 'TRIGGER')
+       pg_catalog.has_table_privilege(c.oid, 'DELETE'), pg_catalog.has_table_privilege(c.oid, 'TRIGGER'),
+       -- Whether a policy would apply; that we ask to be refused then does not matter.
+       pg_catalog.row_security_active(c.oid)
   FROM pg_catalog.pg_class AS c WHERE c.oid = $1::oid)sql";
 constexpr const char* kTableRights[] = {"SELECT", "INSERT", "UPDATE", "DELETE", "TRIGGER"};
 
@@ -153,6 +155,7 @@ class Rehearsing {
     for (int i = 0; i < 5; ++i) {
       if (!rights.boolean(0, 6 + i)) result_.lacking.insert(kTableRights[i]);
     }
+    result_.row_security = rights.boolean(0, 11);
     if (!result_.control_schema) return absl::OkStatus();
     MD_ASSIGN_OR_RETURN(const QueryResult lacking, connection_.Query(kControlRights, Parameters{}));
     for (int row = 0; row < lacking.rows(); ++row) result_.control_lacking.push_back(lacking.text(row, 0));

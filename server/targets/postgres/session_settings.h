@@ -18,7 +18,7 @@ struct SessionSettings {
   absl::Duration statement_timeout = absl::Seconds(5);
 };
 
-// SELECT set_config(...), ...: fixed text forms (key.h relies on them), the pinned search_path, limits. For the
+// SELECT set_config(...), ...: fixed text forms (key.h relies on them), the pinned search_path, limits, and no row hidden by a policy. For the
 // session, or with `local` for the transaction, as behind a pooler.
 std::string SettingsSql(const SessionSettings& settings, bool local, int server_version);
 

@@ -30,7 +30,8 @@ std::string Raise(std::string_view sqlstate, const std::string& message) {
 
 std::string CheckTable(const MigrationPlan& plan) {
   return absl::StrCat("IF NOT (", TableIsSameSql(plan), ") THEN\n  ",
-                      Raise(kSqlStateSchemaChanged, kTableReplacedMessage), "END IF;\n");
+                      Raise(kSqlStateSchemaChanged, kTableReplacedMessage), "END IF;\nIF NOT (", KeyIsSameSql(plan), ") THEN\n  ",
+                      Raise(kSqlStateSchemaChanged, kKeyCollationMessage), "END IF;\n");
 }
 
 }  // namespace
@@ -63,6 +64,17 @@ std::string TableIsSameSql(const MigrationPlan& plan) {
   const std::string name = absl::StrCat(QuoteIdentifier(plan.schema), ".", QuoteIdentifier(plan.table));
   return absl::StrCat("pg_catalog.to_regclass(", QuoteLiteral(name), ")::oid IS NOT DISTINCT FROM ", plan.table_oid,
                       "::oid");
+}
+
+std::string KeyIsSameSql(const MigrationPlan& plan) {
+  std::vector<std::string> columns;
+  for (std::size_t i = 0; i < plan.key_collations.size(); ++i) {
+    if (plan.key_collations[i] == 0) continue;
+    columns.push_back(absl::StrCat("(SELECT md_a.attcollation FROM pg_catalog.pg_attribute AS md_a WHERE md_a.attrelid = ", plan.table_oid,
+                                   "::oid AND md_a.attname = ", QuoteLiteral(plan.key[i]), ") IS NOT DISTINCT FROM ",
+                                   plan.key_collations[i], "::oid"));
+  }
+  return columns.empty() ? "true" : absl::StrJoin(columns, " AND ");
 }
 
 Parameters WorkParameters(const MigrationPlan& plan, const Key& lower, const Key& upper) {

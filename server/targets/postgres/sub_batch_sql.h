@@ -29,12 +29,17 @@ std::string Embedded(const std::string& statement);
 
 // Whether the plan's table still is the one of that name: a boolean expression.
 std::string TableIsSameSql(const MigrationPlan& plan);
+// Whether the columns of its key still have the collations by which positions were compared so far: a boolean expression, "true" where none
+// has one. Which columns they are, and in which order they are compared, stands in the plan's statements, whatever the table's index says.
+std::string KeyIsSameSql(const MigrationPlan& plan);
 
 // What the placeholders of the plan's statements stand for: lower key, upper key, parameters.
 Parameters WorkParameters(const MigrationPlan& plan, const Key& lower, const Key& upper);
 
 // Messages of the refusals that both forms of the sub-batch raise.
 inline constexpr char kTableReplacedMessage[] = "the table was replaced by another one of that name, or is gone";
+inline constexpr char kKeyCollationMessage[] =
+    "the collation of a column of the key was changed, so rows have another order than the positions that were recorded";
 inline constexpr char kWhereNotSatisfiedMessage[] =
     "every row of the first sub-batch still matches `where` after the statement, which must make it false";
 

@@ -16,10 +16,19 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind,
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
  WHERE c.oid = pg_catalog.to_regclass($1))sql";
 
+// A collation by its name, that of the database by its locale, with the version of its order in the libraries that the server runs with: an
+// upgrade of these, or a standby with others, orders texts in another way.
 constexpr char kColumns[] = R"sql(
 SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '',
-       coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
+       coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''),
+       a.attcollation::bigint,
+       coalesce(concat_ws('/', n.nspname, o.collname,
+                          CASE WHEN o.collprovider = 'd'
+                               THEN (SELECT b.datcollate FROM pg_catalog.pg_database AS b WHERE b.datname = pg_catalog.current_database()) END,
+                          CASE WHEN o.oid IS NOT NULL THEN pg_catalog.pg_collation_actual_version(o.oid) END), '')
   FROM pg_catalog.pg_attribute AS a
+  LEFT JOIN pg_catalog.pg_collation AS o ON o.oid = a.attcollation
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.collnamespace
   LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
  WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum)sql";
@@ -81,8 +90,8 @@ absl::StatusOr<TableFacts> ReadTableFacts(Connection& connection, const TableNam
   const Parameters oid = {absl::StrCat(facts.oid)};
   MD_ASSIGN_OR_RETURN(const QueryResult columns, connection.Query(kColumns, oid));
   for (int i = 0; i < columns.rows(); ++i) {
-    facts.columns.push_back(
-        {columns.text(i, 0), columns.text(i, 1), columns.boolean(i, 2), columns.boolean(i, 3), columns.text(i, 4)});
+    facts.columns.push_back({columns.text(i, 0), columns.text(i, 1), columns.boolean(i, 2), columns.boolean(i, 3), columns.text(i, 4),
+                             columns.integer(i, 5), columns.text(i, 6)});
   }
   MD_ASSIGN_OR_RETURN(const QueryResult keys, connection.Query(kUniqueKeys, oid));
   for (int i = 0; i < keys.rows(); ++i) {

@@ -1,6 +1,9 @@
 // Plans without a database: the exact SQL, and every refusal.
 #include "migrations/kinds/plan.h"
 
+#include <functional>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -181,6 +184,46 @@ TEST(Plan, TheColumnDigestFollowsOnlyTheColumnsThatMatter) {
   facts.columns[2].type = "text";
   facts.columns[0].type = "integer";
   EXPECT_NE(digest(), before);
+}
+
+// What decides whether positions that were recorded still say which rows are done.
+TEST(Plan, TheKeyIsTheSameWhileItOrdersRowsTheSameWay) {
+  const auto facts = FactsOf("builds", {{"id", "bigint"}, {"name", "text"}, {"stage", "text"}}, {"id", "name"});
+  const std::string before = PlanOf(kWithWhere, facts)->column_digest;
+  const auto after = [&](const std::function<void(TableFacts&)>& change) {
+    TableFacts changed = facts;
+    change(changed);
+    return PlanOf(kWithWhere, changed)->column_digest;
+  };
+  const std::string other_column = after([](TableFacts& table) { table.columns[2].type = "character varying"; });
+  EXPECT_NE(other_column, before);
+  EXPECT_TRUE(HasSameKey(other_column, before));
+  const std::string wider = after([](TableFacts& table) { table.columns[0].type = "integer"; });
+  EXPECT_NE(wider, before);
+  EXPECT_TRUE(HasSameKey(wider, before)) << "whole numbers have one order";
+
+  const std::vector<std::function<void(TableFacts&)>> others = {
+      [](TableFacts& table) { table.primary_key = {"name", "id"}; },
+      [](TableFacts& table) { table.primary_key = {"id"}; },
+      [](TableFacts& table) { table.columns[0].type = "text"; },
+      [](TableFacts& table) { table.columns[1].collation = "pg_catalog/C"; },
+  };
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    const std::string digest = after([&](TableFacts& table) {
+      others[i](table);
+      table.unique_keys = {table.primary_key};
+    });
+    EXPECT_NE(digest, before) << i;
+    EXPECT_FALSE(HasSameKey(digest, before)) << i;
+  }
+  EXPECT_FALSE(HasSameKey("", before));
+  EXPECT_FALSE(HasSameKey("", "")) << "nothing is known of it";
+}
+
+TEST(Plan, TheCollationsOfTheKeyAreKnownToTheStatements) {
+  auto facts = FactsOf("builds", {{"id", "bigint"}, {"name", "text"}, {"stage", "text"}}, {"id", "name"});
+  facts.columns[1].collation_oid = 950;
+  EXPECT_THAT(PlanOf(kWithWhere, facts)->key_collations, ElementsAre(0, 950));
 }
 
 TEST(Plan, TheSearchPathIsQuotedAndHasTheTemporarySchemaLast) {

@@ -12,7 +12,7 @@ TableFacts FactsOf(const std::string& name, const std::vector<std::pair<std::str
   facts.schema = "public";
   facts.name = name;
   facts.oid = 4711;
-  for (const auto& [column, type] : columns) facts.columns.push_back({column, type, true, false, ""});
+  for (const auto& [column, type] : columns) facts.columns.push_back({.name = column, .type = type, .not_null = true});
   facts.primary_key = primary_key;
   if (!primary_key.empty()) {
     facts.unique_keys = {primary_key};

@@ -105,6 +105,15 @@ TEST_F(Judging, MissingRightsComeWithTheGrant) {
   EXPECT_THAT(Judged(), ::testing::ElementsAre(Finding(Severity::kError, "PRIVILEGE_MISSING", "what the database said")));
 }
 
+TEST_F(Judging, RowsThatASecurityPolicyHidesAreNamedWithWhatHelps) {
+  rehearsal_.row_security = true;
+  rehearsal_.sample_error = RowSecurityError("query would be affected by row-level security policy for table \"t\"");
+  EXPECT_THAT(Judged(), ::testing::ElementsAre(Finding(Severity::kError, "ROW_SECURITY", R"(ALTER ROLE "migrator" BYPASSRLS)")));
+  // Of another table that the statement reads.
+  rehearsal_.row_security = false;
+  EXPECT_THAT(Judged(), ::testing::ElementsAre(Finding(Severity::kError, "ROW_SECURITY", "policy for table \"t\"")));
+}
+
 TEST_F(Judging, WithoutTheSchemaItsMakerIsTold) {
   rehearsal_.control_schema = false;
   EXPECT_THAT(Judged(), Contains(Finding(Severity::kError, "PRIVILEGE_MISSING", "migrationctl target-sql")));
