@@ -1,7 +1,6 @@
 #include "client/cli/migration_text.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -9,6 +8,7 @@
 #include "client/cli/progress_bar.h"
 #include "client/cli/quantity.h"
 #include "client/cli/text.h"
+#include "migrations/model/reading.h"
 
 namespace migrationctl {
 namespace {
@@ -261,19 +261,10 @@ std::string PaceText(const v1::MigrationPace& pace) {
                       pace.windows().empty() ? "" : absl::StrCat(", in ", absl::StrJoin(pace.windows(), "; ")));
 }
 
-namespace {
-
-std::string QuantityText(double value, const std::string& unit) {
-  const std::string number = std::abs(value) < 1000 ? absl::StrFormat("%.3g", value) : FormatShort(value);
-  return unit.empty() ? number : absl::StrCat(number, " ", unit);
-}
-
-}  // namespace
-
 std::string ReadingText(const v1::Reading& reading) {
   if (!reading.has_value()) return absl::StrCat(reading.signal(), " unknown", reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
-  return absl::StrCat(reading.signal(), " ", QuantityText(reading.value(), reading.unit()),
-                      reading.limit() > 0 ? absl::StrCat(", limit ", QuantityText(reading.limit(), reading.unit())) : "",
+  return absl::StrCat(reading.signal(), " ", migrationd::FormatQuantity(reading.value(), reading.unit()),
+                      reading.limit() > 0 ? absl::StrCat(", limit ", migrationd::FormatQuantity(reading.limit(), reading.unit())) : "",
                       reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
 }
 

@@ -343,6 +343,21 @@ TEST(MigrationText, DescribeBeginsWithTheSummaryAndHoldsNothingThatControlsATerm
   EXPECT_THAT(text, Not(HasSubstr("\x07")));
 }
 
+TEST(MigrationText, ReadingsHaveTheUnitsOfTheServersReasons) {
+  v1::Reading reading;
+  reading.set_signal("replica_lag_bytes");
+  reading.set_value(298.0 * 1024 * 1024);
+  reading.set_limit(256.0 * 1024 * 1024);
+  reading.set_unit("bytes");
+  EXPECT_EQ(ReadingText(reading), "replica_lag_bytes 298 MiB, limit 256 MiB");
+  reading.set_signal("archive_backlog");
+  reading.set_value(1234);
+  reading.set_limit(40);
+  reading.set_unit("files");
+  reading.set_detail("archive_command");
+  EXPECT_EQ(ReadingText(reading), "archive_backlog 1234 files, limit 40 files (archive_command)");
+}
+
 v1::WatchResponse Update(const v1::Migration& migration) {
   v1::WatchResponse response;
   *response.add_migrations() = migration;
