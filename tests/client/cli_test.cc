@@ -335,6 +335,9 @@ TEST_F(CliTest, EnqueuePassesParametersOrAFile) {
   EXPECT_EQ(by_file.exit_status, 0) << by_file.err;
   EXPECT_THAT(service().calls().back(),
               AllOf(HasSubstr("file_name: \"20261120093000_from_file.yaml\""), HasSubstr("UPDATE accounts")));
+  Run({"enqueue", "20261120093000_from_file.yaml"});
+  EXPECT_THAT(service().calls().back(), HasSubstr("migration: \"20261120093000_from_file.yaml\"")) << "as the catalogue calls it";
+  EXPECT_EQ(Run({"enqueue", "-f", "20261120093000_good.yaml", "-t", "main"}).exit_status, 2);
   const ProgramResult missing = Run({"enqueue", "-f", "/nowhere/file.yaml"});
   EXPECT_EQ(missing.exit_status, 1);
   EXPECT_THAT(missing.err, IsOneErrorLine(HasSubstr("/nowhere/file.yaml: No such file")));
@@ -498,6 +501,18 @@ TEST_F(CliTest, PlanOfANameThatCanBeRunExitsZero) {
   EXPECT_THAT(service().calls(), ElementsAre(HasSubstr("main/known")));
   const auto json = nlohmann::json::parse(Run({"plan", "known", "-o", "json"}).out, nullptr, false);
   EXPECT_TRUE(json["feasible"]);
+}
+
+TEST_F(CliTest, PlanAndEnqueueReadFilesAlike) {
+  const std::string file = WriteFile("20261120093000_good.yaml", kGoodDefinition);
+  for (const std::string command : {"plan", "enqueue"}) {
+    Run({command, "-f", file, "-P", "tenant=7"});
+    EXPECT_THAT(service().calls().back(), AllOf(HasSubstr("20261120093000_good.yaml"), HasSubstr("UPDATE accounts"), HasSubstr("tenant"))) << command;
+    EXPECT_THAT(Run({command, "-f", "/nowhere/file.yaml"}).err, IsOneErrorLine(HasSubstr("/nowhere/file.yaml: No such file"))) << command;
+    EXPECT_EQ(Run({command}).exit_status, 2);
+    EXPECT_EQ(Run({command, "known", "-f", file}).exit_status, 2);
+    EXPECT_EQ(Run({command, "-f", file, "-t", "main"}).exit_status, 2);
+  }
 }
 
 TEST_F(CliTest, PlanWantsOneThing) {
