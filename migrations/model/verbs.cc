@@ -118,9 +118,19 @@ void Overlay(const PaceSettings& from, PaceSettings& to) {
   Overlay(from.statement_timeout, to.statement_timeout);
 }
 
-std::string PaceText(const std::optional<PaceOverride>& pinned) {
-  if (!pinned.has_value()) return "the definition's pace";
-  const PaceSettings& set = pinned->settings;
+template <typename T>
+bool Replaces(const std::optional<T>& anew, const std::optional<T>& standing) {
+  return anew.has_value() || !standing.has_value();
+}
+
+bool ReplacesAll(const PaceSettings& anew, const PaceSettings& standing) {
+  return Replaces(anew.interval, standing.interval) && Replaces(anew.max_rows_per_second, standing.max_rows_per_second) &&
+         Replaces(anew.lanes, standing.lanes) && Replaces(anew.windows, standing.windows) &&
+         Replaces(anew.target_sub_batch_time, standing.target_sub_batch_time) && Replaces(anew.lock_timeout, standing.lock_timeout) &&
+         Replaces(anew.statement_timeout, standing.statement_timeout);
+}
+
+std::string SettingsText(const PaceSettings& set) {
   std::vector<std::string> parts;
   const auto duration = [&](const char* name, const std::optional<absl::Duration>& value) {
     if (value.has_value()) parts.push_back(absl::StrCat(name, " ", absl::FormatDuration(*value)));
@@ -134,6 +144,27 @@ std::string PaceText(const std::optional<PaceOverride>& pinned) {
   duration("statement_timeout", set.statement_timeout);
   if (pinned->until.has_value()) parts.push_back("until " + TimeText(*pinned->until));
   return absl::StrJoin(parts, ", ");
+}
+
+std::string PaceText(const std::optional<PaceOverride>& pinned) {
+  if (!pinned.has_value()) return "the definition's pace";
+  const std::string set = SettingsText(pinned->settings);
+  return pinned->until.has_value() ? absl::StrCat(set, ", until ", TimeText(*pinned->until)) : set;
+}
+
+// As it may be given back in a request: to the second, which is what people are shown.
+std::string EndText(absl::Time time) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone()); }
+
+// When `standing` ends together with what `request` adds to it.
+absl::StatusOr<std::optional<absl::Time>> CommonEnd(const PaceOverride& standing, const PaceRequest& request) {
+  if (ReplacesAll(request.settings, standing.settings)) return request.until;
+  if (!request.until.has_value()) return standing.until;
+  if (standing.until.has_value() && EndText(*standing.until) == EndText(*request.until)) return standing.until;
+  const std::string stands = standing.until.has_value() ? absl::StrCat("until ", EndText(*standing.until)) : "until it is taken back";
+  const std::string same = standing.until.has_value() ? std::string("Give that time, or no `until`") : "Give no `until`";
+  return absl::FailedPreconditionError(absl::StrCat("What is set by hand ends together, and this would also end at ", EndText(*request.until), ": ",
+                                                    SettingsText(standing.settings), ", which stands ", stands, ". ", same,
+                                                    "; or set that again too; or go back to the definition's pace first (automatic: migrationctl set-pace NAME --auto)."));
 }
 
 absl::Status CheckWithin(const char* name, const std::optional<absl::Duration>& value, absl::Duration least, absl::Duration most) {
@@ -393,10 +424,10 @@ absl::StatusOr<VerbEffect> SetPace(const Migration& migration, const Caller& cal
     pinned.reset();
   } else {
     PaceOverride wanted;
-    if (pinned.has_value() && !over) wanted.settings = pinned->settings;
+    if (pinned.has_value() && !over) wanted = *pinned;
+    MD_ASSIGN_OR_RETURN(wanted.until, CommonEnd(wanted, request));
     Overlay(request.settings, wanted.settings);
     wanted.author = caller.actor;
-    wanted.until = request.until;
     const bool same = pinned.has_value() && pinned->settings == wanted.settings && pinned->until == wanted.until;
     if (!same) pinned = std::move(wanted);  // otherwise it keeps its author
   }

@@ -319,6 +319,15 @@ TEST_F(CliTest, SetPacePassesOnlyWhatIsGiven) {
                     HasSubstr("lock_timeout { seconds: 1 nanos: 500000000 }"), Not(HasSubstr("max_rows_per_second"))));
   EXPECT_EQ(Run({"set-pace", "known", "--max-rows-per-second", "0", "--until", "2033-05-18T03:33:20Z"}).exit_status, 0);
   EXPECT_THAT(service().calls().back(), AllOf(HasSubstr("max_rows_per_second: 0"), HasSubstr("seconds: 2000000000")));
+  v1::Migration migration = MakeMigration("known", v1::STATE_RUNNING);
+  migration.mutable_pace()->set_lanes(4);
+  migration.mutable_pace()->mutable_lock_timeout()->set_seconds(2);
+  migration.mutable_pace()->mutable_override()->set_author("alice");
+  migration.mutable_pace()->mutable_override()->mutable_until()->set_seconds(1700000000 + 7200);
+  service().SetMigration(migration);
+  const ProgramResult shown = Run({"set-pace", "known", "--lanes", "4"});
+  EXPECT_THAT(shown.out, StartsWith("4 lanes, ")) << shown.err;
+  EXPECT_THAT(shown.out, HasSubstr("waits for a lock of at most 2s; set by alice until 2023-11-15T00:13:20Z (in 2h00m): main/known RUNNING"));
   EXPECT_EQ(Run({"set-pace", "known", "--auto"}).exit_status, 0);
   EXPECT_THAT(service().calls().back(), HasSubstr("automatic: true"));
 }
