@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/status_macros.h"
 #include "migrations/model/time_account.h"
 
@@ -28,7 +29,7 @@ absl::StatusOr<VerbEffect> Transit(const Migration& migration, MigrationEvent ev
   MD_ASSIGN_OR_RETURN(const State to, Apply(migration.state, event, migration.facts()));
   VerbEffect effect{.after = migration,
                     .changed = to != migration.state,
-                    .event_kind = kTransitionEvent,
+                    .event_kind = kEventTransition,
                     .event_from = Word(migration.state),
                     .event_to = Word(to),
                     .event_reason = caller.reason};
@@ -226,7 +227,7 @@ absl::StatusOr<VerbEffect> StartMigration(const Migration& migration, const Call
   effect.after.enqueued = true;
   effect.after.intent = IntentOf(State::kRunning, caller, now);
   if (effect.after.hold.kind == HoldKind::kNeedsStart) effect.after.hold = Hold{};
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = "start not requested";
   effect.event_to = "start requested";
   return effect;
@@ -317,7 +318,7 @@ absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Call
   effect.changed = !migration.cleanup_requested && !migration.cleaned_up;
   if (!effect.changed) return effect;
   effect.after.cleanup_requested = true;
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = "cleanup not requested";
   effect.event_to = "cleanup requested";
   return effect;
@@ -334,7 +335,7 @@ absl::StatusOr<VerbEffect> RequestVerification(const Migration& migration, const
   effect.after.verification = Verification{.requested_at = now, .actor = caller.actor};
   effect.after.progress.verify_fraction = 0;
   effect.after.progress.verify_regressed = 0;
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = "";
   effect.event_to = "verification requested";
   return effect;
@@ -345,7 +346,7 @@ absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Cal
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kVerify, caller));
   if (!migration.verifying()) return absl::AbortedError("The verification is not asked for any more.");
   effect.changed = true;
-  effect.event_kind = "VERIFIED";
+  effect.event_kind = kEventVerified;
   effect.event_from = absl::StrCat(migration.regressed_rows, " rows regressed");
   if (!regressed.has_value()) {
     // As if it had not been asked for: what is shown as verified was.
@@ -399,7 +400,7 @@ absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller
   }
   effect.changed = !SameSizes(migration.size_override, pinned);
   if (!effect.changed) pinned = migration.size_override;  // keeps its author
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = SizesText(migration, now);
   effect.event_to = SizesText(effect.after, now);
   return effect;
@@ -431,7 +432,7 @@ absl::StatusOr<VerbEffect> SetPace(const Migration& migration, const Caller& cal
     const bool same = pinned.has_value() && pinned->settings == wanted.settings && pinned->until == wanted.until;
     if (!same) pinned = std::move(wanted);  // otherwise it keeps its author
   }
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = PaceText(migration.pace_override);
   effect.event_to = PaceText(pinned);
   effect.changed = effect.event_from != effect.event_to;
@@ -483,7 +484,7 @@ absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Calle
   SettleIdleTime(migration, now, effect.after);
   Reopen(effect.after, now);
   effect.after.intent = IntentOf(State::kRunning, caller, now);
-  effect.event_kind = "TARGET_REWOUND";
+  effect.event_kind = kEventTargetRewound;
   return effect;
 }
 
@@ -504,7 +505,7 @@ absl::StatusOr<VerbEffect> RestartOnNewTarget(const Migration& migration, const 
   after.verification.reset();
   after.cleanup_requested = false;
   after.cleaned_up = false;
-  effect.event_kind = "TARGET_REPLACED";
+  effect.event_kind = kEventTargetReplaced;
   return effect;
 }
 
