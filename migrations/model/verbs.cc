@@ -13,9 +13,6 @@
 namespace migrationd {
 namespace {
 
-constexpr char kTransitionEvent[] = "TRANSITION";
-constexpr char kSettingEvent[] = "SETTING";
-
 std::string Word(State state) { return std::string(StateName(state)); }
 
 std::string TimeText(absl::Time time) { return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", time, absl::UTCTimeZone()); }
@@ -143,7 +140,6 @@ std::string SettingsText(const PaceSettings& set) {
   duration("target_sub_batch_time", set.target_sub_batch_time);
   duration("lock_timeout", set.lock_timeout);
   duration("statement_timeout", set.statement_timeout);
-  if (pinned->until.has_value()) parts.push_back("until " + TimeText(*pinned->until));
   return absl::StrJoin(parts, ", ");
 }
 
@@ -300,6 +296,7 @@ absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& 
                                       bool clean_up) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kAccept, caller));
   if (!effect.changed) return effect;
+  SettleIdleTime(migration, now, effect.after);
   effect.after.accepted_rows = accepted_rows;
   effect.after.cleanup_requested = clean_up;
   effect.after.finished_at = now;

@@ -33,7 +33,8 @@ MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trust
   ApplySizes();
   pace_ = PaceOf(*stored_.definition, stored_.migration.pace_override, absl::InfinitePast());
   controls_.SetTargetTime(pace_.target_sub_batch_time);
-  gap_word_ = IdleTimeWord(stored_.migration);
+  // As TimeAccountAt has what is missing of one that is over.
+  gap_word_ = stored_.migration.finished_at.has_value() ? kTimeSteps : IdleTimeWord(stored_.migration);
 }
 
 MigrationRun::~MigrationRun() = default;
@@ -269,13 +270,15 @@ void MigrationRun::NoteActivity() {
 
 void MigrationRun::Account(absl::Time database_now) {
   const absl::Time started = stored_.migration.started_at.value_or(absl::InfinitePast());
+  // A cleanup or a verification after the end is no time of the migration.
+  const absl::Time until = std::min(database_now, stored_.migration.finished_at.value_or(absl::InfiniteFuture()));
   // What came before this run's claim.
   if (!std::exchange(gap_charged_, true)) {
-    ChargeTime(counters_, started, database_now, {}, gap_word_);
+    ChargeTime(counters_, started, until, {}, gap_word_);
     activity_.Take(services_.clock.Now());
     return;
   }
-  ChargeTime(counters_, started, database_now, activity_.Take(services_.clock.Now()), activity_.word());
+  ChargeTime(counters_, started, until, activity_.Take(services_.clock.Now()), activity_.word());
 }
 
 ProgressCounters MigrationRun::Counters() {

@@ -467,6 +467,13 @@ TEST(ResumeVerb, ThePauseKeepsItsTime) {
   EXPECT_EQ(effect.after.progress.accounted_until, kNow);
 }
 
+TEST(AcceptVerb, TheHaltKeepsItsTime) {
+  Migration halted = HaltedWith(kHaltRowsLeft);
+  halted.progress.accounted_until = kBefore + absl::Hours(1);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(halted, kAnna, kNow, 12, /*clean_up=*/false));
+  EXPECT_DOUBLE_EQ(effect.after.progress.time_seconds.at("HALTED"), 3600);
+}
+
 TEST(SetBatchSizeVerb, PinsTheSizesWithAuthorAndEnd) {
   MD_ASSERT_OK_AND_ASSIGN(
       const VerbEffect effect,
