@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "migrations/model/event_kind.h"
 
 namespace migrationd {
 namespace {
@@ -14,7 +15,7 @@ std::string Scope(const std::string& target) {
 EventRecord Event(const std::string& target, const MutationContext& context) {
   EventRecord event;
   event.target = target;
-  event.kind = "FREEZE";
+  event.kind = kEventFreeze;
   event.actor = context.caller.actor;
   event.request_id = context.request_id;
   return event;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/status_macros.h"
 #include "migrations/model/transition.h"
 
@@ -67,7 +68,7 @@ absl::StatusOr<VerbEffect> Deletion(const Migration& migration, const Caller& ca
   MD_RETURN_IF_ERROR(Apply(migration.state, MigrationEvent::kDelete, migration.facts()).status());
   VerbEffect effect;
   effect.after = migration;
-  effect.event_kind = "TRANSITION";
+  effect.event_kind = kEventTransition;
   effect.event_from = std::string(StateName(migration.state));
   effect.event_to = "DELETED";
   effect.event_reason = caller.reason;

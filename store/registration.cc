@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "migrations/model/event_kind.h"
 
 namespace migrationd {
 namespace {
@@ -63,7 +64,7 @@ VerbEffect NewMigration(const Registration& registration, absl::Time now) {
   migration.catalog_file = registration.catalog_file;
   migration.catalog_digest = registration.catalog_file.empty() ? "" : registration.digest;
   migration.labels = registration.labels;
-  effect.event_kind = "DEFINITION";
+  effect.event_kind = kEventDefinition;
   effect.event_to = registration.digest;
   effect.event_reason = registration.caller.reason;
   return effect;
@@ -82,7 +83,7 @@ std::optional<VerbEffect> Reregister(const StoredMigration& existing, const Regi
   effect.after.catalog_file = registration.catalog_file;
   effect.after.catalog_digest = registration.digest;
   effect.after.catalog_missing = false;
-  effect.event_kind = "DEFINITION";
+  effect.event_kind = kEventDefinition;
   effect.event_from = before.definition_digest;
   effect.event_to = before.definition_digest;
   if (takes) {

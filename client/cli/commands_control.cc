@@ -186,7 +186,7 @@ absl::Status SetPace(Session& session, const PaceArguments& arguments) {
   if (!migration.ok()) return session.Explain(migration.status());
   v1::SetPaceResponse response;
   *response.mutable_migration() = *migration;
-  session.PrintMigration(response, *migration, absl::StrCat(Prefix(arguments.call), PaceText(migration->pace()), ": "));
+  session.PrintMigration(response, *migration, absl::StrCat(Prefix(arguments.call), PaceText(migration->pace(), FromProto(migration->as_of())), ": "));
   return absl::OkStatus();
 }
 

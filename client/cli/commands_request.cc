@@ -1,33 +1,21 @@
 // enqueue, start: asking for a migration.
-#include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
-#include "client/cli/definition_file.h"
+#include "client/cli/name_or_file.h"
 
 namespace migrationctl {
 namespace {
 
 struct EnqueueArguments {
-  std::string name;
-  std::string file;
+  NameOrFile what;
   bool start = false;
   std::int64_t pause_after_rows = 0;
-  std::map<std::string, std::string> parameters;
   migrationcontrol::CallOptions call;
 };
 
 absl::Status Enqueue(Session& session, const EnqueueArguments& arguments) {
   v1::EnqueueRequest request;
-  if (arguments.file.empty()) {
-    const absl::StatusOr<std::string> named = session.Named(arguments.name);
-    if (!named.ok()) return named.status();
-    request.set_migration(*named);
-  } else {
-    absl::StatusOr<std::string> content = ReadDefinitionFile(arguments.file);
-    if (!content.ok()) return content.status();
-    request.mutable_file()->set_file_name(BaseName(arguments.file));
-    request.mutable_file()->set_content(*std::move(content));
-  }
-  request.mutable_parameters()->insert(arguments.parameters.begin(), arguments.parameters.end());
+  const absl::Status filled = FillNameOrFile(session, arguments.what, request);
+  if (!filled.ok()) return filled;
   request.set_start(arguments.start);
   request.set_pause_after_rows(arguments.pause_after_rows);
   request.set_reason(arguments.call.reason);
@@ -66,25 +54,16 @@ void AddRequestCommands(CommandSet& commands) {
       commands.Add("enqueue", "Request a migration of the catalogue, or one from a file; a known one is left as it is",
                    "migrationctl enqueue -f 20261120093000_backfill_builds_stage_id.yaml --start --pause-after 10000");
   const auto arguments = std::make_shared<EnqueueArguments>();
-  CLI::Option* name = AddName(enqueue, arguments->name);
-  enqueue.add_option("-f,--file", arguments->file, "A definition file, where the server allows that")
-      ->excludes(name)
-      ->type_name("FILE");
+  // A file name is that of the catalogue, whose files everybody may enqueue: what is here is sent with -f only.
+  AddNameOrFile(enqueue, YamlName::kIsCatalogued, arguments->what);
   enqueue.add_flag("--start", arguments->start, "Also start it, if it waits for that");
   enqueue.add_option("--pause-after", arguments->pause_after_rows, "A canary: paused once so many rows are done")
       ->check(CLI::PositiveNumber)
       ->type_name("ROWS");
-  AddPairs(enqueue, "--param", arguments->parameters, "Value of a parameter of the definition (repeatable)");
   AddMutationOptions(enqueue, arguments->call, /*revision=*/false);
   commands.OnRun(
       enqueue, Selects::kOne, [&session, arguments] { return Enqueue(session, *arguments); },
-      [&session, arguments] {
-        if (!arguments->file.empty() && !session.options().target.empty()) {
-          throw CLI::ValidationError("--target", "the target stands in the file");
-        }
-        if (arguments->name.empty() && arguments->file.empty())
-          throw CLI::ValidationError("enqueue", "NAME or -f FILE is required");
-      });
+      [&session, arguments] { CheckNameOrFile(session, "enqueue", YamlName::kIsCatalogued, arguments->what); });
 
   CLI::App& start = commands.Add("start", "Let a migration begin that waits for it (hold NEEDS_START)",
                                  "migrationctl start backfill_builds_stage_id --reason 'release 17.3 is out'");

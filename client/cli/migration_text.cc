@@ -1,7 +1,6 @@
 #include "client/cli/migration_text.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -9,6 +8,7 @@
 #include "client/cli/progress_bar.h"
 #include "client/cli/quantity.h"
 #include "client/cli/text.h"
+#include "migrations/model/reading.h"
 
 namespace migrationctl {
 namespace {
@@ -62,6 +62,12 @@ std::string LabelsText(const v1::Migration& migration) {
   return absl::StrJoin(labels, ",");
 }
 
+// TIME (in 3m).
+std::string TimeIn(const google::protobuf::Timestamp& at, absl::Time now) {
+  const absl::Duration left = FromProto(at) - now;
+  return absl::StrCat(HumanTime(FromProto(at)), left > absl::ZeroDuration() ? absl::StrCat(" (in ", HumanDuration(left), ")") : " (past)");
+}
+
 // Lines `Name   value`; fields without a value are left out.
 class Fields {
  public:
@@ -75,11 +81,7 @@ class Fields {
   std::string Ago(const google::protobuf::Timestamp& at) const {
     return absl::StrCat(HumanTime(FromProto(at)), " (", HumanDuration(now_ - FromProto(at)), " ago)");
   }
-  std::string In(const google::protobuf::Timestamp& at) const {
-    const absl::Duration left = FromProto(at) - now_;
-    return absl::StrCat(HumanTime(FromProto(at)),
-                        left > absl::ZeroDuration() ? absl::StrCat(" (in ", HumanDuration(left), ")") : " (past)");
-  }
+  std::string In(const google::protobuf::Timestamp& at) const { return TimeIn(at, now_); }
   const std::string& text() const { return text_; }
 
  private:
@@ -165,7 +167,7 @@ void DescribeProgress(const v1::Migration& migration, absl::Time now, Fields& fi
   }
 }
 
-void DescribeSettings(const v1::Migration& migration, Fields& fields) {
+void DescribeSettings(const v1::Migration& migration, absl::Time as_of, Fields& fields) {
   std::string sizes =
       absl::StrCat("batch ", FormatCount(migration.batch_size()), ", sub-batch ",
                    FormatCount(migration.sub_batch_size()), ", at most ", FormatCount(migration.max_batch_size()));
@@ -175,14 +177,7 @@ void DescribeSettings(const v1::Migration& migration, Fields& fields) {
                     override_.has_until() ? " until " + fields.In(override_.until()) : "");
   }
   fields.Line("Sizes", sizes);
-  if (migration.has_pace()) {
-    const v1::MigrationPace& pace = migration.pace();
-    std::string set;
-    if (pace.has_override()) {
-      set = absl::StrCat("; set by ", pace.override().author(), pace.override().has_until() ? " until " + fields.In(pace.override().until()) : "");
-    }
-    fields.Line("Pace", absl::StrCat(PaceText(pace), set));
-  }
+  if (migration.has_pace()) fields.Line("Pace", PaceText(migration.pace(), as_of));
 }
 
 void DescribeTrouble(const v1::Migration& migration, Fields& fields) {
@@ -254,26 +249,27 @@ void DescribeVerification(const v1::Migration& migration, Fields& fields) {
 
 }  // namespace
 
-std::string PaceText(const v1::MigrationPace& pace) {
+std::string PaceText(const v1::MigrationPace& pace, absl::Time as_of) {
+  const auto limit = [](const char* what, const google::protobuf::Duration& value) {
+    return FromProto(value) > absl::ZeroDuration() ? absl::StrCat(", ", what, " ", HumanDuration(FromProto(value))) : "";
+  };
+  std::string set;
+  if (pace.has_override()) {
+    const v1::PaceOverride& by_hand = pace.override();
+    set = absl::StrCat("; set by ", by_hand.author(), by_hand.has_until() ? " until " + TimeIn(by_hand.until(), as_of) : " until it is taken back");
+  }
   return absl::StrCat(pace.lanes(), pace.lanes() == 1 ? " lane" : " lanes", ", rest of ", HumanDuration(FromProto(pace.interval())),
                       " after a batch",
                       pace.max_rows_per_second() > 0 ? absl::StrCat(", at most ", FormatCount(pace.max_rows_per_second()), " rows/s") : "",
-                      pace.windows().empty() ? "" : absl::StrCat(", in ", absl::StrJoin(pace.windows(), "; ")));
+                      limit("sub-batches of about", pace.target_sub_batch_time()), limit("statements of at most", pace.statement_timeout()),
+                      limit("waits for a lock of at most", pace.lock_timeout()),
+                      pace.windows().empty() ? "" : absl::StrCat(", in ", absl::StrJoin(pace.windows(), "; ")), set);
 }
-
-namespace {
-
-std::string QuantityText(double value, const std::string& unit) {
-  const std::string number = std::abs(value) < 1000 ? absl::StrFormat("%.3g", value) : FormatShort(value);
-  return unit.empty() ? number : absl::StrCat(number, " ", unit);
-}
-
-}  // namespace
 
 std::string ReadingText(const v1::Reading& reading) {
   if (!reading.has_value()) return absl::StrCat(reading.signal(), " unknown", reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
-  return absl::StrCat(reading.signal(), " ", QuantityText(reading.value(), reading.unit()),
-                      reading.limit() > 0 ? absl::StrCat(", limit ", QuantityText(reading.limit(), reading.unit())) : "",
+  return absl::StrCat(reading.signal(), " ", migrationd::FormatQuantity(reading.value(), reading.unit()),
+                      reading.limit() > 0 ? absl::StrCat(", limit ", migrationd::FormatQuantity(reading.limit(), reading.unit())) : "",
                       reading.detail().empty() ? "" : absl::StrCat(" (", reading.detail(), ")"));
 }
 
@@ -410,7 +406,7 @@ std::string Describe(const v1::StatusResponse& status, absl::Time now, const Ter
   DescribeIntent(migration, fields);
   DescribeAllowance(migration, fields);
   DescribeProgress(migration, now, fields);
-  DescribeSettings(migration, fields);
+  DescribeSettings(migration, as_of, fields);
   DescribeTrouble(migration, fields);
   DescribeVerification(migration, fields);
   DescribeWork(migration, fields);

@@ -27,8 +27,8 @@ Style StateStyle(v1::State state);
 std::string DoneText(const v1::Migration& migration);
 // 1m30s, measuring, stalled ...; empty when there is nothing to expect.
 std::string EtaText(const v1::Migration& migration, absl::Time now);
-// 2 lanes, rest of 100ms after a batch, at most 20,000 rows/s.
-std::string PaceText(const v1::MigrationPace& pace);
+// 2 lanes, rest of 100ms after a batch, at most 20,000 rows/s; set by alice until TIME (in 2h00m).
+std::string PaceText(const v1::MigrationPace& pace, absl::Time as_of);
 // Why it is not working right now, or stopped; empty when it works.
 std::string WhyText(const v1::Migration& migration);
 

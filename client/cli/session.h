@@ -39,6 +39,7 @@ class Session {
   Session(std::ostream& out, std::ostream& err, const Terminal& terminal) : out_(out), err_(err), terminal_(terminal) {}
 
   GlobalOptions& options() { return options_; }
+  const GlobalOptions& options() const { return options_; }
   std::ostream& out() { return out_; }
   // For what is not the answer itself: notes and warnings. Each is one line.
   void Note(const std::string& note);

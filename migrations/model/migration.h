@@ -143,7 +143,9 @@ struct ProgressCounters {
   std::int64_t failed_ranges = 0;
   double rows_per_second = 0;       // over about the last ten seconds
   double rows_per_second_long = 0;  // over about the last two minutes, so that rests and short holds are in it
-  double fraction = 0;  // of the key range, by position; 0 when unknown
+  double fraction = 0;  // of the key range, by position, in this pass; 0 when unknown
+  // Of the key range, over about the last two minutes; nullopt: too short a time to tell. Not stored, so only the owner has it.
+  std::optional<double> fraction_per_second = std::nullopt;
   std::int32_t attempts = 0;
   std::optional<LastError> last_error;
   std::int32_t sub_batch_size = 0;  // the size in use right now; 0: not working

@@ -14,6 +14,9 @@ namespace {
 
 // 1 is kept for COMPLETED: whoever sees it may rely on every row being done.
 constexpr double kAlmostDone = 0.999;
+// What remains for a look over the table, when no row is known to need work. It may take as long as the work did, but to fall from nearly
+// done to nearly nothing would frighten; how far the look is, the summary says.
+constexpr double kOnlyToLook = 0.99;
 // Fewer sub-batches say nothing of the rate: the first ones warm the caches.
 constexpr std::int64_t kSubBatchesToMeasure = 5;
 
@@ -23,12 +26,25 @@ bool NeedsSomebody(HoldKind hold) {
          hold == HoldKind::kSkipped || hold == HoldKind::kFrozen;
 }
 
-// How far: by rows when those to be done were counted. Otherwise by position, if that is known, since what the statistics tell is of the
-// whole table; also when more rows were done than had been counted, as when others came in.
+bool Counted(const ProgressCounters& progress) {
+  return progress.estimate_method == kEstimatedByCount || progress.estimate_method == kEstimatedBySample;
+}
+
+// Where the rows lie at the beginning of the table, all that were counted are done long before its end.
+bool OnlyLooking(const ProgressCounters& progress) {
+  if (progress.phase == Phase::kVerify) return true;
+  const bool counted_are_done = Counted(progress) && progress.rows_estimated > 0 &&
+                                static_cast<double>(progress.rows_done) >= kAlmostDone * static_cast<double>(progress.rows_estimated);
+  return counted_are_done && progress.fraction > 0;
+}
+
+// How far: by rows when those to be done were counted, from the first one on. Otherwise by position, if that is known, since what the
+// statistics tell is of the whole table.
 void MeasureFraction(const ProgressCounters& progress, ProgressView& view) {
   view.method = "NONE";
-  const bool counted = progress.estimate_method == kEstimatedByCount || progress.estimate_method == kEstimatedBySample;
-  if (counted && progress.rows_done < progress.rows_estimated) {
+  view.only_looking = OnlyLooking(progress);
+  const bool rows_lie_further_on = progress.rows_done == 0 && progress.fraction > 0;
+  if (Counted(progress) && progress.rows_done < progress.rows_estimated && !rows_lie_further_on && !view.only_looking) {
     view.method = "ROWS";
     view.fraction = static_cast<double>(progress.rows_done) / static_cast<double>(progress.rows_estimated);
   } else if (progress.fraction > 0) {
@@ -38,7 +54,7 @@ void MeasureFraction(const ProgressCounters& progress, ProgressView& view) {
     view.method = "ROWS";
     view.fraction = static_cast<double>(progress.rows_done) / static_cast<double>(progress.rows_estimated);
   }
-  if (progress.phase == Phase::kVerify) view.fraction = kAlmostDone;  // all rows had their turn once
+  if (view.only_looking) view.fraction = kOnlyToLook + (kAlmostDone - kOnlyToLook) * std::clamp(progress.fraction, 0.0, 1.0);
   view.fraction = std::clamp(view.fraction, 0.0, kAlmostDone);
 }
 
@@ -67,16 +83,35 @@ double RateToCountOn(const Migration& migration, absl::Time now) {
   return migration.hold.kind == HoldKind::kNone ? 0 : AverageRate(migration, now);
 }
 
-// Time that the rest takes; nullopt when nothing tells. `fraction` is neither 0 nor done.
-std::optional<absl::Duration> RestTakes(const Migration& migration, double fraction, absl::Time now) {
+// Time until the end of the key range; nullopt when nothing tells.
+std::optional<absl::Duration> RestOfRangeTakes(const Migration& migration, absl::Time now) {
   const ProgressCounters& progress = migration.progress;
-  const double rest = (1 - fraction) / fraction;
-  if (const double rate = RateToCountOn(migration, now); progress.rows_done > 0 && rate > 0) {
-    return absl::Seconds(static_cast<double>(progress.rows_done) * rest / rate);
+  if (progress.fraction <= 0) return std::nullopt;
+  if (const double pace = progress.fraction_per_second.value_or(0); pace > 0) {
+    return absl::Seconds((1 - progress.fraction) / (pace * ShareInWindows(migration, now)));
   }
-  // No row needed any work so far: what passes is the key range, at the pace since the beginning.
-  if (progress.rows_done == 0 && migration.started_at.has_value()) return (now - *migration.started_at) * rest;
-  return std::nullopt;
+  // At the pace since the beginning; when VERIFY began is not known.
+  if (progress.phase == Phase::kVerify || !migration.started_at.has_value()) return std::nullopt;
+  return (now - *migration.started_at) * ((1 - progress.fraction) / progress.fraction);
+}
+
+// Time that the rest takes; nullopt when nothing tells. The fraction is neither 0 nor done.
+std::optional<absl::Duration> RestTakes(const Migration& migration, const ProgressView& view, absl::Time now) {
+  const ProgressCounters& progress = migration.progress;
+  const bool range_moves = view.method == "KEY_RANGE" && progress.fraction_per_second.value_or(0) > 0;
+  // Where no row needs any work, what passes is the key range.
+  if (view.only_looking || progress.rows_done == 0 || range_moves) return RestOfRangeTakes(migration, now);
+  const double rate = RateToCountOn(migration, now);
+  if (rate <= 0) return std::nullopt;
+  return absl::Seconds(static_cast<double>(progress.rows_done) * (1 - view.fraction) / view.fraction / rate);
+}
+
+// Neither rows nor the position get on, and no hold says why.
+bool Stalled(const Migration& migration, const ProgressView& view, absl::Time now) {
+  const ProgressCounters& progress = migration.progress;
+  if (progress.fraction_per_second.value_or(0) > 0 || RateToCountOn(migration, now) > 0) return false;
+  if (progress.rows_done > 0 && !view.only_looking) return true;
+  return progress.fraction_per_second.has_value() && migration.hold.kind == HoldKind::kNone;
 }
 
 void EstimateEnd(const Migration& migration, absl::Time now, ProgressView& view) {
@@ -88,7 +123,7 @@ void EstimateEnd(const Migration& migration, absl::Time now, ProgressView& view)
     return;
   }
   if (migration.state != State::kRunning) return;
-  if (view.fraction >= kAlmostDone) {
+  if ((view.only_looking ? progress.fraction : view.fraction) >= kAlmostDone) {
     view.eta_state = EtaState::kDue;
     return;
   }
@@ -96,12 +131,12 @@ void EstimateEnd(const Migration& migration, absl::Time now, ProgressView& view)
     view.eta_state = EtaState::kMeasuring;
     return;
   }
-  if (progress.rows_done > 0 && RateToCountOn(migration, now) <= 0) {
+  if (Stalled(migration, view, now)) {
     view.eta_state = EtaState::kStalled;
     return;
   }
   if (view.fraction <= 0) return;
-  const std::optional<absl::Duration> rest = RestTakes(migration, view.fraction, now);
+  const std::optional<absl::Duration> rest = RestTakes(migration, view, now);
   if (!rest.has_value()) return;
   view.eta = now + *rest;
   view.eta_state = EtaState::kReady;
@@ -131,16 +166,29 @@ std::string Rough(absl::Duration duration) {
 
 std::string TimeText(absl::Time time) { return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", time, absl::UTCTimeZone()); }
 
+// 42.1 %: rounded down, and never 100.
+std::string Percent(double fraction) { return absl::StrFormat("%.1f %%", std::floor(std::min(fraction, kAlmostDone) * 1000) / 10); }
+
+// ", verifying 42.1 %": what goes on while no row is known to need work.
+std::string LookText(const Migration& migration, const ProgressView& view) {
+  const bool goes_on = migration.state == State::kRunning || migration.state == State::kPausing || migration.state == State::kPaused;
+  if (!view.only_looking || !goes_on) return "";
+  const ProgressCounters& progress = migration.progress;
+  if (progress.phase != Phase::kVerify) return absl::StrCat(", looking at the rest (", Percent(progress.fraction), ")");
+  return progress.fraction > 0 ? absl::StrCat(", verifying ", Percent(progress.fraction)) : ", verifying";
+}
+
 // " 42.1 % (421,337 of ~1,000,000 rows)"; empty before the first row.
 std::string HowFar(const Migration& migration, const ProgressView& view) {
   const ProgressCounters& progress = migration.progress;
   std::string text;
   if (!migration.started_at.has_value()) return text;
-  if (view.method != "NONE") text = absl::StrFormat(" %.1f %%", std::floor(view.fraction * 1000) / 10);
+  if (view.method != "NONE") text = absl::StrCat(" ", Percent(view.fraction));
+  const std::string look = LookText(migration, view);
   if (progress.rows_estimated > 0) {
-    return absl::StrCat(text, " (", Grouped(progress.rows_done), " of ~", Rows(progress.rows_estimated), ")");
+    return absl::StrCat(text, " (", Grouped(progress.rows_done), " of ~", Rows(progress.rows_estimated), ")", look);
   }
-  return absl::StrCat(text, " (", Rows(progress.rows_done), ")");
+  return absl::StrCat(text, " (", Rows(progress.rows_done), ")", look);
 }
 
 std::string HoldText(const Hold& hold, absl::Time now) {
@@ -164,7 +212,6 @@ std::string PaceText(const Migration& migration, const ProgressView& view, absl:
   if (migration.progress.rows_per_second > 0) {
     absl::StrAppend(&text, ", ", Grouped(std::llround(migration.progress.rows_per_second)), " rows/s");
   }
-  if (migration.progress.phase == Phase::kVerify) return absl::StrCat(text, ", verifying");
   switch (view.eta_state) {
     case EtaState::kReady:
       return absl::StrCat(text, ", done in ", Rough(*view.eta - now));
@@ -189,8 +236,7 @@ std::string CompletedText(const Migration& migration) {
   if (migration.accepted_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.accepted_rows), " left as they are");
   if (migration.regressed_rows > 0) absl::StrAppend(&text, ", ", Rows(migration.regressed_rows), " regressed");
   if (migration.verifying()) {
-    const double fraction = std::min(migration.progress.verify_fraction, kAlmostDone);
-    absl::StrAppend(&text, absl::StrFormat(", being verified (%.1f %%)", std::floor(fraction * 1000) / 10));
+    absl::StrAppend(&text, ", being verified (", Percent(migration.progress.verify_fraction), ")");
   }
   return text;
 }
@@ -375,6 +421,10 @@ double RateMeter::PerSecond(absl::Time at) const {
   if (samples_.end() - first < 2) return 0;
   const double seconds = absl::ToDoubleSeconds(std::max(at, samples_.back().at) - first->at);
   return seconds > 0 ? static_cast<double>(samples_.back().rows - first->rows) / seconds : 0;
+}
+
+absl::Duration RateMeter::Covers(absl::Time at) const {
+  return samples_.empty() ? absl::ZeroDuration() : std::min(window_, at - samples_.front().at);
 }
 
 }  // namespace migrationd

@@ -16,6 +16,8 @@ std::string_view EtaStateName(EtaState state);
 struct ProgressView {
   double fraction = 0;  // 0 to 1; 1 only when COMPLETED
   std::string method;   // ROWS, KEY_RANGE or NONE
+  // VERIFY, or all rows that were counted are done: the table is looked over, and `fraction` is in its last hundredth.
+  bool only_looking = false;
   double rows_per_second_average = 0;
   std::optional<absl::Time> eta;
   EtaState eta_state = EtaState::kUnknown;
@@ -46,6 +48,8 @@ class RateMeter {
   void Add(absl::Time at, std::int64_t rows_total);
   // Rows a second over the window; 0 with fewer than two samples or when nothing was added within the window before `at`.
   double PerSecond(absl::Time at) const;
+  // How much of the window before `at` the samples cover: how far PerSecond can be relied on.
+  absl::Duration Covers(absl::Time at) const;
 
  private:
   struct Sample {

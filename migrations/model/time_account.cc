@@ -9,6 +9,21 @@ absl::Time AccountedUntil(const ProgressCounters& counters, absl::Time started_a
   return std::max(counters.accounted_until.value_or(started_at), started_at);
 }
 
+// What was charged beyond the end: first from the word of the state that came with the end, then from the largest, since an owner's last
+// look may come a moment after it.
+void TakeBack(double excess, const std::string& first, TimeShares& shares) {
+  while (excess > 0 && !shares.empty()) {
+    auto from = shares.find(first);
+    if (from == shares.end()) {
+      from = std::max_element(shares.begin(), shares.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    }
+    const double taken = std::min(excess, from->second);
+    from->second -= taken;
+    excess -= taken;
+    if (from->second <= 0) shares.erase(from);
+  }
+}
+
 }  // namespace
 
 void ChargeTime(ProgressCounters& counters, absl::Time started_at, absl::Time now, const TimeShares& shares, const std::string& otherwise) {
@@ -38,16 +53,7 @@ TimeShares TimeAccountAt(const Migration& migration, absl::Time now) {
   ProgressCounters counters = migration.progress;
   // Between an owner's last look and the end it recorded that end.
   ChargeTime(counters, *migration.started_at, end, {}, migration.finished_at.has_value() ? kTimeSteps : IdleTimeWord(migration));
-  // The owner's last look came a moment after the end.
-  double excess = absl::ToDoubleSeconds(AccountedUntil(counters, *migration.started_at) - end);
-  while (excess > 0 && !counters.time_seconds.empty()) {
-    const auto largest = std::max_element(counters.time_seconds.begin(), counters.time_seconds.end(),
-                                          [](const auto& a, const auto& b) { return a.second < b.second; });
-    const double taken = std::min(excess, largest->second);
-    largest->second -= taken;
-    excess -= taken;
-    if (largest->second <= 0) counters.time_seconds.erase(largest);
-  }
+  TakeBack(absl::ToDoubleSeconds(AccountedUntil(counters, *migration.started_at) - end), IdleTimeWord(migration), counters.time_seconds);
   return counters.time_seconds;
 }
 

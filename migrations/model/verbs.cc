@@ -6,14 +6,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/status_macros.h"
 #include "migrations/model/time_account.h"
 
 namespace migrationd {
 namespace {
-
-constexpr char kTransitionEvent[] = "TRANSITION";
-constexpr char kSettingEvent[] = "SETTING";
 
 std::string Word(State state) { return std::string(StateName(state)); }
 
@@ -28,7 +26,7 @@ absl::StatusOr<VerbEffect> Transit(const Migration& migration, MigrationEvent ev
   MD_ASSIGN_OR_RETURN(const State to, Apply(migration.state, event, migration.facts()));
   VerbEffect effect{.after = migration,
                     .changed = to != migration.state,
-                    .event_kind = kTransitionEvent,
+                    .event_kind = kEventTransition,
                     .event_from = Word(migration.state),
                     .event_to = Word(to),
                     .event_reason = caller.reason};
@@ -118,9 +116,19 @@ void Overlay(const PaceSettings& from, PaceSettings& to) {
   Overlay(from.statement_timeout, to.statement_timeout);
 }
 
-std::string PaceText(const std::optional<PaceOverride>& pinned) {
-  if (!pinned.has_value()) return "the definition's pace";
-  const PaceSettings& set = pinned->settings;
+template <typename T>
+bool Replaces(const std::optional<T>& anew, const std::optional<T>& standing) {
+  return anew.has_value() || !standing.has_value();
+}
+
+bool ReplacesAll(const PaceSettings& anew, const PaceSettings& standing) {
+  return Replaces(anew.interval, standing.interval) && Replaces(anew.max_rows_per_second, standing.max_rows_per_second) &&
+         Replaces(anew.lanes, standing.lanes) && Replaces(anew.windows, standing.windows) &&
+         Replaces(anew.target_sub_batch_time, standing.target_sub_batch_time) && Replaces(anew.lock_timeout, standing.lock_timeout) &&
+         Replaces(anew.statement_timeout, standing.statement_timeout);
+}
+
+std::string SettingsText(const PaceSettings& set) {
   std::vector<std::string> parts;
   const auto duration = [&](const char* name, const std::optional<absl::Duration>& value) {
     if (value.has_value()) parts.push_back(absl::StrCat(name, " ", absl::FormatDuration(*value)));
@@ -132,8 +140,28 @@ std::string PaceText(const std::optional<PaceOverride>& pinned) {
   duration("target_sub_batch_time", set.target_sub_batch_time);
   duration("lock_timeout", set.lock_timeout);
   duration("statement_timeout", set.statement_timeout);
-  if (pinned->until.has_value()) parts.push_back("until " + TimeText(*pinned->until));
   return absl::StrJoin(parts, ", ");
+}
+
+std::string PaceText(const std::optional<PaceOverride>& pinned) {
+  if (!pinned.has_value()) return "the definition's pace";
+  const std::string set = SettingsText(pinned->settings);
+  return pinned->until.has_value() ? absl::StrCat(set, ", until ", TimeText(*pinned->until)) : set;
+}
+
+// As it may be given back in a request: to the second, which is what people are shown.
+std::string EndText(absl::Time time) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone()); }
+
+// When `standing` ends together with what `request` adds to it.
+absl::StatusOr<std::optional<absl::Time>> CommonEnd(const PaceOverride& standing, const PaceRequest& request) {
+  if (ReplacesAll(request.settings, standing.settings)) return request.until;
+  if (!request.until.has_value()) return standing.until;
+  if (standing.until.has_value() && EndText(*standing.until) == EndText(*request.until)) return standing.until;
+  const std::string stands = standing.until.has_value() ? absl::StrCat("until ", EndText(*standing.until)) : "until it is taken back";
+  const std::string same = standing.until.has_value() ? std::string("Give that time, or no `until`") : "Give no `until`";
+  return absl::FailedPreconditionError(absl::StrCat("What is set by hand ends together, and this would also end at ", EndText(*request.until), ": ",
+                                                    SettingsText(standing.settings), ", which stands ", stands, ". ", same,
+                                                    "; or set that again too; or go back to the definition's pace first (automatic: migrationctl set-pace NAME --auto)."));
 }
 
 absl::Status CheckWithin(const char* name, const std::optional<absl::Duration>& value, absl::Duration least, absl::Duration most) {
@@ -195,7 +223,7 @@ absl::StatusOr<VerbEffect> StartMigration(const Migration& migration, const Call
   effect.after.enqueued = true;
   effect.after.intent = IntentOf(State::kRunning, caller, now);
   if (effect.after.hold.kind == HoldKind::kNeedsStart) effect.after.hold = Hold{};
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = "start not requested";
   effect.event_to = "start requested";
   return effect;
@@ -268,6 +296,7 @@ absl::StatusOr<VerbEffect> AcceptRows(const Migration& migration, const Caller& 
                                       bool clean_up) {
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kAccept, caller));
   if (!effect.changed) return effect;
+  SettleIdleTime(migration, now, effect.after);
   effect.after.accepted_rows = accepted_rows;
   effect.after.cleanup_requested = clean_up;
   effect.after.finished_at = now;
@@ -286,7 +315,7 @@ absl::StatusOr<VerbEffect> RequestCleanup(const Migration& migration, const Call
   effect.changed = !migration.cleanup_requested && !migration.cleaned_up;
   if (!effect.changed) return effect;
   effect.after.cleanup_requested = true;
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = "cleanup not requested";
   effect.event_to = "cleanup requested";
   return effect;
@@ -303,7 +332,7 @@ absl::StatusOr<VerbEffect> RequestVerification(const Migration& migration, const
   effect.after.verification = Verification{.requested_at = now, .actor = caller.actor};
   effect.after.progress.verify_fraction = 0;
   effect.after.progress.verify_regressed = 0;
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = "";
   effect.event_to = "verification requested";
   return effect;
@@ -314,7 +343,7 @@ absl::StatusOr<VerbEffect> EndVerification(const Migration& migration, const Cal
   MD_ASSIGN_OR_RETURN(VerbEffect effect, Transit(migration, kVerify, caller));
   if (!migration.verifying()) return absl::AbortedError("The verification is not asked for any more.");
   effect.changed = true;
-  effect.event_kind = "VERIFIED";
+  effect.event_kind = kEventVerified;
   effect.event_from = absl::StrCat(migration.regressed_rows, " rows regressed");
   if (!regressed.has_value()) {
     // As if it had not been asked for: what is shown as verified was.
@@ -368,7 +397,7 @@ absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller
   }
   effect.changed = !SameSizes(migration.size_override, pinned);
   if (!effect.changed) pinned = migration.size_override;  // keeps its author
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = SizesText(migration, now);
   effect.event_to = SizesText(effect.after, now);
   return effect;
@@ -393,14 +422,14 @@ absl::StatusOr<VerbEffect> SetPace(const Migration& migration, const Caller& cal
     pinned.reset();
   } else {
     PaceOverride wanted;
-    if (pinned.has_value() && !over) wanted.settings = pinned->settings;
+    if (pinned.has_value() && !over) wanted = *pinned;
+    MD_ASSIGN_OR_RETURN(wanted.until, CommonEnd(wanted, request));
     Overlay(request.settings, wanted.settings);
     wanted.author = caller.actor;
-    wanted.until = request.until;
     const bool same = pinned.has_value() && pinned->settings == wanted.settings && pinned->until == wanted.until;
     if (!same) pinned = std::move(wanted);  // otherwise it keeps its author
   }
-  effect.event_kind = kSettingEvent;
+  effect.event_kind = kEventSetting;
   effect.event_from = PaceText(migration.pace_override);
   effect.event_to = PaceText(pinned);
   effect.changed = effect.event_from != effect.event_to;
@@ -452,7 +481,7 @@ absl::StatusOr<VerbEffect> ReopenRewound(const Migration& migration, const Calle
   SettleIdleTime(migration, now, effect.after);
   Reopen(effect.after, now);
   effect.after.intent = IntentOf(State::kRunning, caller, now);
-  effect.event_kind = "TARGET_REWOUND";
+  effect.event_kind = kEventTargetRewound;
   return effect;
 }
 
@@ -473,7 +502,7 @@ absl::StatusOr<VerbEffect> RestartOnNewTarget(const Migration& migration, const 
   after.verification.reset();
   after.cleanup_requested = false;
   after.cleaned_up = false;
-  effect.event_kind = "TARGET_REPLACED";
+  effect.event_kind = kEventTargetReplaced;
   return effect;
 }
 

@@ -73,10 +73,11 @@ absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller
 struct PaceRequest {
   bool automatic = false;  // end the override
   PaceSettings settings;   // added to what was set before
-  std::optional<absl::Time> until = std::nullopt;  // of all that is set
+  std::optional<absl::Time> until = std::nullopt;  // of all that is set; none: as it was
 };
+// What was set ends together. A request that sets all of it anew replaces it, with its own `until` or none.
 // INVALID_ARGUMENT for a value that the definition would not allow either (windows are checked by the caller), for nothing at all, or an
-// `until` that is not after `now`.
+// `until` that is not after `now`. FAILED_PRECONDITION for one that would move the end of something that it does not set.
 absl::StatusOr<VerbEffect> SetPace(const Migration& migration, const Caller& caller, absl::Time now, const PaceRequest& request);
 
 // Sizes that are in force: the override while it lasts, the definition's otherwise.

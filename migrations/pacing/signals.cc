@@ -1,9 +1,6 @@
 #include "migrations/pacing/signals.h"
 
 #include <algorithm>
-#include <cmath>
-
-#include "absl/strings/str_format.h"
 
 namespace migrationd {
 namespace {
@@ -58,21 +55,6 @@ std::optional<Signal> ParseSignal(std::string_view name) {
 std::optional<double> HealthLimits::LimitOf(Signal signal) const {
   const auto found = configured.find(signal);
   return found == configured.end() ? InfoOf(signal).default_limit : found->second;
-}
-
-std::string FormatQuantity(double value, std::string_view unit) {
-  const std::string suffix(unit);
-  if (suffix == "bytes" || suffix == "bytes/s") {
-    static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    std::size_t power = 0;
-    while (std::fabs(value) >= 1024 && power + 1 < std::size(kUnits)) {
-      value /= 1024;
-      ++power;
-    }
-    return absl::StrFormat("%.3g %s%s", value, kUnits[power], suffix == "bytes/s" ? "/s" : "");
-  }
-  const std::string number = std::fabs(value) >= 1000 ? absl::StrFormat("%.0f", value) : absl::StrFormat("%.3g", value);
-  return suffix.empty() ? number : number + " " + suffix;
 }
 
 }  // namespace migrationd

@@ -107,7 +107,4 @@ struct TargetVitals {
   std::vector<TableVitals> tables;
 };
 
-// "31 s", "1.5 GiB", "0.93".
-std::string FormatQuantity(double value, std::string_view unit);
-
 }  // namespace migrationd

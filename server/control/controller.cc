@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "migrations/kinds/native_plan.h"
 #include "migrations/kinds/plan.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 
@@ -39,7 +40,7 @@ void ExpectOwnerRow(VerbEffect& effect) {
   effect.after.fence = FenceState::kCreating;
   if (effect.changed) return;
   effect.changed = true;
-  effect.event_kind = "OWNER";
+  effect.event_kind = kEventOwner;
   effect.event_reason = "about to be fenced on the target";
 }
 
@@ -78,7 +79,7 @@ absl::StatusOr<VerbEffect> AfterFence(const Migration& current, const Intent& th
     effect.after.fence = FenceState::kCreated;
     if (!effect.changed) {
       effect.changed = true;
-      effect.event_kind = "OWNER";
+      effect.event_kind = kEventOwner;
       effect.event_reason = how;
     }
   }

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "migrations/kinds/native.h"
 #include "migrations/kinds/native_plan.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/status_macros.h"
 #include "server/control/controller.h"
 
@@ -178,7 +179,7 @@ absl::StatusOr<RegisterResult> Controller::EnqueueKnown(MigrationId id, const En
       return effect;
     }
     effect.changed = true;
-    effect.event_kind = "SETTING";
+    effect.event_kind = kEventSetting;
     effect.event_to = "enqueued";
     effect.event_reason = context.caller.reason;
     effect.after.enqueued = true;

@@ -1,12 +1,21 @@
 #include "server/execution/migration_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "migrations/model/verbs.h"
 
 namespace migrationd {
+namespace {
+
+// A RateMeter counts in whole numbers: parts of the key range.
+constexpr double kPositions = 1e12;
+constexpr absl::Duration kPositionPaceAfter = absl::Seconds(10);
+constexpr absl::Duration kPositionStandsAfter = absl::Minutes(1);
+
+}  // namespace
 
 MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trusted_until, Purpose purpose, RunServices services)
     : lease_(std::move(lease)),
@@ -24,7 +33,8 @@ MigrationRun::MigrationRun(StoredMigration stored, Lease lease, absl::Time trust
   ApplySizes();
   pace_ = PaceOf(*stored_.definition, stored_.migration.pace_override, absl::InfinitePast());
   controls_.SetTargetTime(pace_.target_sub_batch_time);
-  gap_word_ = IdleTimeWord(stored_.migration);
+  // As TimeAccountAt has what is missing of one that is over.
+  gap_word_ = stored_.migration.finished_at.has_value() ? kTimeSteps : IdleTimeWord(stored_.migration);
 }
 
 MigrationRun::~MigrationRun() = default;
@@ -260,13 +270,15 @@ void MigrationRun::NoteActivity() {
 
 void MigrationRun::Account(absl::Time database_now) {
   const absl::Time started = stored_.migration.started_at.value_or(absl::InfinitePast());
+  // A cleanup or a verification after the end is no time of the migration.
+  const absl::Time until = std::min(database_now, stored_.migration.finished_at.value_or(absl::InfiniteFuture()));
   // What came before this run's claim.
   if (!std::exchange(gap_charged_, true)) {
-    ChargeTime(counters_, started, database_now, {}, gap_word_);
+    ChargeTime(counters_, started, until, {}, gap_word_);
     activity_.Take(services_.clock.Now());
     return;
   }
-  ChargeTime(counters_, started, database_now, activity_.Take(services_.clock.Now()), activity_.word());
+  ChargeTime(counters_, started, until, activity_.Take(services_.clock.Now()), activity_.word());
 }
 
 ProgressCounters MigrationRun::Counters() {
@@ -294,13 +306,25 @@ ProgressCounters MigrationRun::Counters() {
     now.sub_batch_size = std::max(now.sub_batch_size, view.sub_batch_size);
     now.lanes.push_back({view.range.lane, view.range.cursor, view.range.upper, view.range.rows});
   }
-  if (const auto fraction = lanes_.empty() ? std::nullopt : PassFraction(); fraction.has_value() && now.phase == Phase::kExecute) now.fraction = *fraction;
-  if (now.phase == Phase::kVerify) now.fraction = 0.99;
+  now.fraction_per_second.reset();
+  if (const auto fraction = PassFraction(); fraction.has_value() && !lanes_.empty()) {
+    now.fraction = *fraction;
+    now.fraction_per_second = PositionPace(*fraction);
+  }
   rate_.Add(services_.clock.Now(), now.rows_done);
   now.rows_per_second = rate_.PerSecond(services_.clock.Now());
   long_rate_.Add(services_.clock.Now(), now.rows_done);
   now.rows_per_second_long = long_rate_.PerSecond(services_.clock.Now());
   return now;
+}
+
+// Told once it can be relied on: positions come from statistics every few seconds, and a single sub-batch may take long.
+std::optional<double> MigrationRun::PositionPace(double fraction) {
+  const absl::Time now = services_.clock.Now();
+  position_rate_.Add(now, std::llround(fraction * kPositions));
+  const double pace = position_rate_.PerSecond(now) / kPositions;
+  const absl::Duration least = pace > 0 ? kPositionPaceAfter : kPositionStandsAfter;
+  return position_rate_.Covers(now) >= least ? std::optional(pace) : std::nullopt;
 }
 
 Hold MigrationRun::CurrentHold() const { return directive_ == Directive::kHold ? directive_hold_ : OwnHold(); }

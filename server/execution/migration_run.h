@@ -186,6 +186,10 @@ class MigrationRun {
   void StartFractionLook();
   // How much of the pass is done, 0 to 1, by the positions of the lanes in its range.
   std::optional<double> PassFraction() const;
+  // Another pass begins.
+  void ForgetPosition();
+  // How much of the range passes in a second, now that so much has passed; nullopt: it cannot be told yet.
+  std::optional<double> PositionPace(double fraction);
   std::vector<LaneRange> PlacesInPass() const;
   // Lanes that may be at work: the first that are not done, as many as the pace allows.
   std::vector<std::size_t> LanesInTurn() const;
@@ -283,6 +287,7 @@ class MigrationRun {
   absl::Duration working_base_;
   RateMeter rate_{absl::Seconds(10)};
   RateMeter long_rate_{absl::Minutes(2)};
+  RateMeter position_rate_{absl::Minutes(2)};  // of this pass
   VerificationWalk verification_;
   std::vector<JobRecord> jobs_;
   absl::BitGen random_;

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "migrations/kinds/native.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 #include "server/execution/step_parts.h"
@@ -193,7 +194,7 @@ class Opening {
       if (effect.after.fence == FenceState::kNone) {
         effect.after.fence = FenceState::kCreating;
         if (!effect.changed) {
-          effect.event_kind = "OWNER";
+          effect.event_kind = kEventOwner;
           effect.event_reason = "about to write to the target for the first time";
         }
         effect.changed = true;
@@ -245,7 +246,7 @@ class Opening {
     EventRecord event;
     event.target = m.target;
     event.migration = m.name;
-    event.kind = "TARGET_REWOUND";
+    event.kind = kEventTargetRewound;
     event.actor = context_.actor;
     event.from = absl::StrCat(m.progress.rows_done, " rows");
     event.to = absl::StrCat(checkpoint_.rows_total, " rows");
@@ -302,7 +303,7 @@ class Opening {
       // Done again is what failed, and what needs a new pass, only after this: until then it is to be asked for again.
       effect.after.restart_from = Rechecks(restart_from_) ? RestartFrom::kRecheck : RestartFrom::kContinue;
       effect.changed = current.migration.fence != effect.after.fence || current.migration.restart_from != effect.after.restart_from;
-      effect.event_kind = "OWNER";
+      effect.event_kind = kEventOwner;
       effect.event_to = absl::StrCat("epoch ", checkpoint_.claim.epoch);
       effect.event_reason = "took the migration over on the target";
       return effect;
@@ -389,7 +390,7 @@ class Opening {
       VerbEffect effect;
       effect.after = current.migration;
       effect.after.restart_from = RestartFrom::kContinue;
-      effect.event_kind = "OWNER";
+      effect.event_kind = kEventOwner;
       effect.event_reason = look_again ? "all rows are looked at again" : "the rows that had failed were tried again";
       return effect;
     });

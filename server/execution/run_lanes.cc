@@ -34,6 +34,7 @@ absl::Duration DurationOf(const google::protobuf::Duration& duration) {
 
 void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
   claim_ = checkpoint.claim;
+  if (checkpoint.pass != counters_.pass) ForgetPosition();
   counters_.pass = checkpoint.pass;
   counters_.phase = checkpoint.pass <= 1 ? Phase::kExecute : Phase::kVerify;
   counters_.rows_done = checkpoint.rows_total;

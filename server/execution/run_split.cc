@@ -73,6 +73,13 @@ std::optional<double> MigrationRun::PassFraction() const {
   return SumOfParts(parts);
 }
 
+void MigrationRun::ForgetPosition() {
+  counters_.fraction = 0;
+  looked_fraction_.reset();
+  fraction_look_due_ = absl::InfinitePast();
+  position_rate_ = RateMeter(absl::Minutes(2));
+}
+
 std::vector<std::size_t> MigrationRun::LanesInTurn() const {
   std::vector<std::size_t> in_turn;
   for (std::size_t i = 0; i < lanes_.size() && in_turn.size() < static_cast<std::size_t>(pace_.lanes); ++i) {

@@ -1,6 +1,7 @@
 #include "server/execution/steps.h"
 
 #include "absl/strings/str_cat.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/failure.h"
 #include "migrations/model/status_macros.h"
 #include "server/execution/step_parts.h"
@@ -145,7 +146,7 @@ absl::Status CleanUp(const StepContext& context, const StoredMigration& stored) 
                 effect.changed = true;
                 effect.after.cleanup_requested = false;
                 effect.after.cleaned_up = true;
-                effect.event_kind = "SETTING";
+                effect.event_kind = kEventSetting;
                 effect.event_from = "cleanup requested";
                 effect.event_to = "cleaned up";
                 return effect;

@@ -18,6 +18,7 @@
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
+#include "migrations/model/event_kind.h"
 #include "migrations/model/status_macros.h"
 #include "server/observability/log.h"
 #include "server/rpc/call_metrics.h"
@@ -92,7 +93,7 @@ void ApplyLimits(const RpcServerOptions& options, grpc::ServerBuilder& builder) 
 
 RecentEvents::Fetch FetchFrom(Controller& controller) {
   return [&controller](const std::string& full_name) -> absl::StatusOr<RecentEvents::Events> {
-    MD_ASSIGN_OR_RETURN(EventPage page, controller.ListEvents(full_name, {}, /*before=*/0, kRecentEvents));
+    MD_ASSIGN_OR_RETURN(EventPage page, controller.ListEvents(full_name, EventKindsWithoutPace(), /*before=*/0, kRecentEvents));
     return std::move(page.events);
   };
 }

@@ -319,6 +319,15 @@ TEST_F(CliTest, SetPacePassesOnlyWhatIsGiven) {
                     HasSubstr("lock_timeout { seconds: 1 nanos: 500000000 }"), Not(HasSubstr("max_rows_per_second"))));
   EXPECT_EQ(Run({"set-pace", "known", "--max-rows-per-second", "0", "--until", "2033-05-18T03:33:20Z"}).exit_status, 0);
   EXPECT_THAT(service().calls().back(), AllOf(HasSubstr("max_rows_per_second: 0"), HasSubstr("seconds: 2000000000")));
+  v1::Migration migration = MakeMigration("known", v1::STATE_RUNNING);
+  migration.mutable_pace()->set_lanes(4);
+  migration.mutable_pace()->mutable_lock_timeout()->set_seconds(2);
+  migration.mutable_pace()->mutable_override()->set_author("alice");
+  migration.mutable_pace()->mutable_override()->mutable_until()->set_seconds(1700000000 + 7200);
+  service().SetMigration(migration);
+  const ProgramResult shown = Run({"set-pace", "known", "--lanes", "4"});
+  EXPECT_THAT(shown.out, StartsWith("4 lanes, ")) << shown.err;
+  EXPECT_THAT(shown.out, HasSubstr("waits for a lock of at most 2s; set by alice until 2023-11-15T00:13:20Z (in 2h00m): main/known RUNNING"));
   EXPECT_EQ(Run({"set-pace", "known", "--auto"}).exit_status, 0);
   EXPECT_THAT(service().calls().back(), HasSubstr("automatic: true"));
 }
@@ -335,6 +344,9 @@ TEST_F(CliTest, EnqueuePassesParametersOrAFile) {
   EXPECT_EQ(by_file.exit_status, 0) << by_file.err;
   EXPECT_THAT(service().calls().back(),
               AllOf(HasSubstr("file_name: \"20261120093000_from_file.yaml\""), HasSubstr("UPDATE accounts")));
+  Run({"enqueue", "20261120093000_from_file.yaml"});
+  EXPECT_THAT(service().calls().back(), HasSubstr("migration: \"20261120093000_from_file.yaml\"")) << "as the catalogue calls it";
+  EXPECT_EQ(Run({"enqueue", "-f", "20261120093000_good.yaml", "-t", "main"}).exit_status, 2);
   const ProgramResult missing = Run({"enqueue", "-f", "/nowhere/file.yaml"});
   EXPECT_EQ(missing.exit_status, 1);
   EXPECT_THAT(missing.err, IsOneErrorLine(HasSubstr("/nowhere/file.yaml: No such file")));
@@ -498,6 +510,18 @@ TEST_F(CliTest, PlanOfANameThatCanBeRunExitsZero) {
   EXPECT_THAT(service().calls(), ElementsAre(HasSubstr("main/known")));
   const auto json = nlohmann::json::parse(Run({"plan", "known", "-o", "json"}).out, nullptr, false);
   EXPECT_TRUE(json["feasible"]);
+}
+
+TEST_F(CliTest, PlanAndEnqueueReadFilesAlike) {
+  const std::string file = WriteFile("20261120093000_good.yaml", kGoodDefinition);
+  for (const std::string command : {"plan", "enqueue"}) {
+    Run({command, "-f", file, "-P", "tenant=7"});
+    EXPECT_THAT(service().calls().back(), AllOf(HasSubstr("20261120093000_good.yaml"), HasSubstr("UPDATE accounts"), HasSubstr("tenant"))) << command;
+    EXPECT_THAT(Run({command, "-f", "/nowhere/file.yaml"}).err, IsOneErrorLine(HasSubstr("/nowhere/file.yaml: No such file"))) << command;
+    EXPECT_EQ(Run({command}).exit_status, 2);
+    EXPECT_EQ(Run({command, "known", "-f", file}).exit_status, 2);
+    EXPECT_EQ(Run({command, "-f", file, "-t", "main"}).exit_status, 2);
+  }
 }
 
 TEST_F(CliTest, PlanWantsOneThing) {

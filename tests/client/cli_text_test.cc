@@ -343,6 +343,38 @@ TEST(MigrationText, DescribeBeginsWithTheSummaryAndHoldsNothingThatControlsATerm
   EXPECT_THAT(text, Not(HasSubstr("\x07")));
 }
 
+TEST(MigrationText, ReadingsHaveTheUnitsOfTheServersReasons) {
+  v1::Reading reading;
+  reading.set_signal("replica_lag_bytes");
+  reading.set_value(298.0 * 1024 * 1024);
+  reading.set_limit(256.0 * 1024 * 1024);
+  reading.set_unit("bytes");
+  EXPECT_EQ(ReadingText(reading), "replica_lag_bytes 298 MiB, limit 256 MiB");
+  reading.set_signal("archive_backlog");
+  reading.set_value(1234);
+  reading.set_limit(40);
+  reading.set_unit("files");
+  reading.set_detail("archive_command");
+  EXPECT_EQ(ReadingText(reading), "archive_backlog 1234 files, limit 40 files (archive_command)");
+}
+
+TEST(MigrationText, ThePaceSaysWhatWasSetAndUntilWhen) {
+  v1::MigrationPace pace;
+  pace.set_lanes(2);
+  pace.mutable_interval()->set_nanos(100'000'000);
+  EXPECT_EQ(PaceText(pace, kAsOf), "2 lanes, rest of 100ms after a batch");
+  pace.mutable_target_sub_batch_time()->set_nanos(250'000'000);
+  pace.mutable_statement_timeout()->set_seconds(15);
+  pace.mutable_lock_timeout()->set_nanos(50'000'000);
+  pace.add_windows("daily 22:00-06:00");
+  pace.mutable_override()->set_author("anna");
+  EXPECT_EQ(PaceText(pace, kAsOf),
+            "2 lanes, rest of 100ms after a batch, sub-batches of about 250ms, statements of at most 15s, waits for a lock of at most 50ms, "
+            "in daily 22:00-06:00; set by anna until it is taken back");
+  pace.mutable_override()->mutable_until()->set_seconds(absl::ToUnixSeconds(kAsOf) + 7200);
+  EXPECT_THAT(PaceText(pace, kAsOf), EndsWith("; set by anna until 2023-11-15T00:13:20Z (in 2h00m)"));
+}
+
 v1::WatchResponse Update(const v1::Migration& migration) {
   v1::WatchResponse response;
   *response.add_migrations() = migration;

@@ -117,6 +117,7 @@ grpc::Status FakeService::ListTargets(grpc::ServerContext*, const v1::ListTarget
   v1::TargetInfo* main = response->add_targets();
   main->set_name("main");
   main->set_reachable(true);
+  main->set_known(true);
   main->set_running(2);
   main->set_allowed(0.5);
   main->mutable_hold()->set_kind(v1::HOLD_KIND_THROTTLED);

@@ -71,7 +71,101 @@ TEST(Progress, ByRowsThatWereCountedRatherThanByPosition) {
   sparse.progress.estimate_method = "COUNT";
   sparse.progress.rows_done = 1000;
   EXPECT_EQ(ViewProgress(sparse, kNow).method, "KEY_RANGE");
-  EXPECT_DOUBLE_EQ(ViewProgress(sparse, kNow).fraction, 0.9);
+}
+
+TEST(Progress, ByPositionUntilTheFirstRowOfThoseCounted) {
+  Migration late = Running();  // the rows to do lie at the end of the table
+  late.progress.rows_done = 0;
+  late.progress.rows_per_second = 0;
+  late.progress.rows_estimated = 1000;
+  late.progress.estimate_method = "COUNT";
+  late.progress.fraction = 0.9;
+  ProgressView view = ViewProgress(late, kNow);
+  EXPECT_EQ(view.method, "KEY_RANGE");
+  EXPECT_DOUBLE_EQ(view.fraction, 0.9);
+  EXPECT_EQ(view.eta_state, EtaState::kReady);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 20 / 9.0, 1e-3) << "at the pace since the beginning";
+  late.progress.fraction_per_second = 0.01;
+  EXPECT_NEAR(absl::ToDoubleSeconds(*ViewProgress(late, kNow).eta - kNow), 10, 1e-3) << "at that of the last minutes";
+  late.progress.fraction = 0;
+  view = ViewProgress(late, kNow);
+  EXPECT_EQ(view.method, "ROWS") << "where no position is known";
+  EXPECT_EQ(view.fraction, 0);
+}
+
+// All that were counted lie at the beginning of the table.
+Migration LookingAtTheRest() {
+  Migration migration = Running();
+  migration.progress.rows_done = 1000;
+  migration.progress.rows_estimated = 1000;
+  migration.progress.estimate_method = "COUNT";
+  migration.progress.rows_per_second = 0;
+  migration.progress.fraction = 0.05;
+  migration.progress.fraction_per_second = 0.001;
+  return migration;
+}
+
+TEST(Progress, DoesNotFallBackWhenAllRowsThatWereCountedAreDone) {
+  Migration migration = LookingAtTheRest();
+  const ProgressView view = ViewProgress(migration, kNow);
+  EXPECT_EQ(view.method, "KEY_RANGE");
+  EXPECT_TRUE(view.only_looking);
+  EXPECT_DOUBLE_EQ(view.fraction, 0.99 + 0.009 * 0.05);
+  EXPECT_EQ(view.eta_state, EtaState::kReady) << "no row is done, but the position moves";
+  EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 950, 1e-3);
+  EXPECT_EQ(Summary(migration), "RUNNING 99.0 % (1,000 of ~1,000 rows), looking at the rest (5.0 %), done in 15m50s");
+  migration.progress.rows_done = 999;
+  migration.progress.rows_estimated = 1000;
+  EXPECT_EQ(ViewProgress(migration, kNow).eta_state, EtaState::kReady) << "a row that is missing does not make it due";
+  migration.progress.fraction = 0.9995;
+  EXPECT_EQ(ViewProgress(migration, kNow).eta_state, EtaState::kDue);
+}
+
+TEST(Progress, IsStalledWhenNeitherRowsNorThePositionGetOn) {
+  Migration migration = LookingAtTheRest();
+  migration.progress.fraction_per_second = 0;
+  EXPECT_EQ(ViewProgress(migration, kNow).eta_state, EtaState::kStalled);
+  migration.hold.kind = HoldKind::kThrottled;
+  EXPECT_NE(ViewProgress(migration, kNow).eta_state, EtaState::kStalled) << "the hold says why";
+  migration.hold.kind = HoldKind::kNone;
+  migration.progress.fraction_per_second.reset();
+  EXPECT_NE(ViewProgress(migration, kNow).eta_state, EtaState::kStalled) << "others than the owner cannot know";
+  // In the middle of the table, where no row needs work.
+  Migration gap = Running();
+  gap.progress.rows_per_second = 0;
+  gap.progress.fraction = 0.5;
+  EXPECT_EQ(ViewProgress(gap, kNow).eta_state, EtaState::kStalled);
+  gap.progress.fraction_per_second = 0.01;
+  EXPECT_EQ(ViewProgress(gap, kNow).eta_state, EtaState::kReady);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*ViewProgress(gap, kNow).eta - kNow), 50, 1e-3);
+}
+
+TEST(Progress, VerifyShowsHowFarItsOwnPassIs) {
+  Migration verifying = Running();
+  verifying.progress.rows_done = 1'000'000;
+  verifying.progress.rows_per_second = 0;
+  verifying.progress.estimate_method = "COUNT";
+  verifying.progress.phase = Phase::kVerify;
+  verifying.progress.pass = 2;
+  verifying.progress.fraction = 0.42;
+  ProgressView view = ViewProgress(verifying, kNow);
+  EXPECT_TRUE(view.only_looking);
+  EXPECT_DOUBLE_EQ(view.fraction, 0.99 + 0.009 * 0.42);
+  EXPECT_EQ(view.eta_state, EtaState::kUnknown);
+  EXPECT_EQ(Summary(verifying), "RUNNING 99.3 % (1,000,000 of ~1,000,000 rows), verifying 42.0 %");
+  verifying.progress.fraction_per_second = 0.0001;
+  view = ViewProgress(verifying, kNow);
+  EXPECT_EQ(view.eta_state, EtaState::kReady);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*view.eta - kNow), 5800, 1e-3);
+  EXPECT_EQ(Summary(verifying), "RUNNING 99.3 % (1,000,000 of ~1,000,000 rows), verifying 42.0 %, done in 1h36m");
+  verifying.state = State::kPaused;
+  EXPECT_THAT(Summary(verifying), HasSubstr("rows), verifying 42.0 %"));
+  verifying.state = State::kRunning;
+  verifying.progress.fraction = 1;
+  view = ViewProgress(verifying, kNow);
+  EXPECT_EQ(view.eta_state, EtaState::kDue);
+  EXPECT_LT(view.fraction, 1);
+  EXPECT_THAT(Summary(verifying), HasSubstr("verifying 99.9 %, about to finish"));
 }
 
 TEST(Progress, TheEtaCountsRestsAndShortHoldsIn) {
@@ -141,7 +235,7 @@ TEST(Progress, TheEtaSaysHowItIsToBeRead) {
   EXPECT_EQ(eta_state(unknown), "UNKNOWN");
   Migration verifying = Running();
   verifying.progress.phase = Phase::kVerify;
-  EXPECT_EQ(eta_state(verifying), "DUE");
+  EXPECT_EQ(eta_state(verifying), "UNKNOWN") << "how far its pass is, is not known";
   for (const HoldKind hold : {HoldKind::kFrozen, HoldKind::kBlocked, HoldKind::kPreflight}) {
     Migration held = Running();
     held.hold.kind = hold;
@@ -335,6 +429,17 @@ TEST(RateMeter, MeasuresOverItsWindow) {
   EXPECT_EQ(meter.PerSecond(kNow), 0);
   for (int second = 1; second <= 60; ++second) meter.Add(kNow + absl::Seconds(second), 1000 + second * 50);
   EXPECT_DOUBLE_EQ(meter.PerSecond(kNow + absl::Seconds(60)), 50);
+}
+
+TEST(RateMeter, TellsForHowLongItHasMeasured) {
+  RateMeter meter(absl::Seconds(10));
+  EXPECT_EQ(meter.Covers(kNow), absl::ZeroDuration());
+  meter.Add(kNow, 1000);
+  meter.Add(kNow + absl::Seconds(4), 1000);
+  EXPECT_EQ(meter.Covers(kNow + absl::Seconds(5)), absl::Seconds(5));
+  EXPECT_EQ(meter.Covers(kNow + absl::Seconds(50)), absl::Seconds(10));
+  meter.Add(kNow + absl::Seconds(50), 10);
+  EXPECT_EQ(meter.Covers(kNow + absl::Seconds(50)), absl::ZeroDuration()) << "it began anew";
 }
 
 TEST(RateMeter, ForgetsWhatIsOlderThanItsWindow) {

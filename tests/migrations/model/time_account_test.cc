@@ -72,5 +72,14 @@ TEST(TimeAccount, EndsWithTheMigration) {
   EXPECT_TRUE(TimeAccountAt(Migration{}, kStart).empty()) << "it never started";
 }
 
+TEST(TimeAccount, WhatCameAfterTheEndIsTakenFromItsOwnWord) {
+  Migration m = Started(State::kCompleted);
+  m.finished_at = kStart + absl::Seconds(10);
+  ChargeTime(m.progress, kStart, *m.finished_at, {{kTimeWorking, 9}, {kTimeSteps, 1}}, kTimeSteps);
+  // As recorded by versions that charged a later cleanup to the migration.
+  ChargeTime(m.progress, kStart, kStart + absl::Seconds(14), {}, IdleTimeWord(m));
+  EXPECT_THAT(TimeAccountAt(m, kStart + absl::Hours(5)), UnorderedElementsAre(Pair(kTimeWorking, DoubleEq(9)), Pair(kTimeSteps, DoubleEq(1))));
+}
+
 }  // namespace
 }  // namespace migrationd

@@ -381,6 +381,7 @@ TEST(SetPaceVerb, AddsToWhatWasSetBeforeAndSaysIt) {
   EXPECT_EQ(one.event_to, "lanes 4");
   PaceRequest second;
   second.settings.interval = absl::Milliseconds(20);
+  second.settings.lanes = 4;
   second.settings.windows.emplace();
   second.until = kLater;
   MD_ASSERT_OK_AND_ASSIGN(const VerbEffect two, SetPace(one.after, kService, kNow, second));
@@ -397,6 +398,44 @@ TEST(SetPaceVerb, AddsToWhatWasSetBeforeAndSaysIt) {
   automatic.automatic = true;
   MD_ASSERT_OK_AND_ASSIGN(const VerbEffect ended, SetPace(two.after, kAnna, kNow, automatic));
   EXPECT_FALSE(ended.after.pace_override.has_value());
+}
+
+TEST(SetPaceVerb, WhatIsSetByHandEndsTogether) {
+  PaceRequest slower;
+  slower.settings.interval = absl::Seconds(1);
+  slower.settings.max_rows_per_second = 5000;
+  slower.until = kLater + absl::Milliseconds(250);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect standing, SetPace(In(State::kRunning), kAnna, kNow, slower));
+  // Without `until`: as it was.
+  PaceRequest lanes;
+  lanes.settings.lanes = 2;
+  MD_ASSERT_OK_AND_ASSIGN(VerbEffect added, SetPace(standing.after, kService, kNow, lanes));
+  EXPECT_EQ(added.after.pace_override->until, slower.until);
+  EXPECT_THAT(added.event_to, AllOf(HasSubstr("interval 1s, max_rows_per_second 5000, lanes 2, until ")));
+  // The same end, as people are shown it.
+  lanes.until = kLater;
+  MD_ASSERT_OK_AND_ASSIGN(added, SetPace(standing.after, kService, kNow, lanes));
+  EXPECT_EQ(added.after.pace_override->until, slower.until);
+  // Another end would move that of what is not named.
+  lanes.until = kLater + absl::Hours(1);
+  lanes.settings.interval = absl::Seconds(2);
+  EXPECT_THAT(SetPace(standing.after, kService, kNow, lanes).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("interval 1s, max_rows_per_second 5000, which stands until "),
+                             HasSubstr(absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", kLater, absl::UTCTimeZone())), HasSubstr("automatic"))));
+  // It sets all of it anew.
+  lanes.settings.max_rows_per_second = 0;
+  MD_ASSERT_OK_AND_ASSIGN(added, SetPace(standing.after, kService, kNow, lanes));
+  EXPECT_EQ(added.after.pace_override->until, lanes.until);
+  slower.until.reset();
+  MD_ASSERT_OK_AND_ASSIGN(added, SetPace(standing.after, kService, kNow, slower));
+  EXPECT_EQ(added.after.pace_override->until, std::nullopt);
+  // What stands without an end does not get one by the way.
+  PaceRequest late;
+  late.settings.lanes = 3;
+  late.until = kLater;
+  EXPECT_THAT(SetPace(added.after, kService, kNow, late).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("which stands until it is taken back")));
 }
 
 TEST(SetPaceVerb, RefusesWhatADefinitionCouldNotSay) {
@@ -426,6 +465,13 @@ TEST(ResumeVerb, ThePauseKeepsItsTime) {
   MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, ResumeMigration(paused, kAnna, kNow));
   EXPECT_DOUBLE_EQ(effect.after.progress.time_seconds.at("PAUSED"), 3600);
   EXPECT_EQ(effect.after.progress.accounted_until, kNow);
+}
+
+TEST(AcceptVerb, TheHaltKeepsItsTime) {
+  Migration halted = HaltedWith(kHaltRowsLeft);
+  halted.progress.accounted_until = kBefore + absl::Hours(1);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect effect, AcceptRows(halted, kAnna, kNow, 12, /*clean_up=*/false));
+  EXPECT_DOUBLE_EQ(effect.after.progress.time_seconds.at("HALTED"), 3600);
 }
 
 TEST(SetBatchSizeVerb, PinsTheSizesWithAuthorAndEnd) {

@@ -1,4 +1,5 @@
 // Every verb over a real channel: success, refusal with its details, and what all of them have in common.
+#include "migrations/model/event_kind.h"
 #include "server/rpc/access.h"
 #include "tests/server/rpc/rpc_world.h"
 #include "tests/support/status_matchers.h"
@@ -23,6 +24,22 @@ TEST(RpcVerbsTest, StatusTellsEverythingWithTheLatestEvents) {
   ASSERT_THAT(response.recent_events(), SizeIs(2));
   EXPECT_EQ(response.recent_events(0).to(), "RUNNING") << "newest first";
   EXPECT_EQ(response.recent_events(1).kind(), "DEFINITION");
+}
+
+TEST(RpcVerbsTest, StatusShowsWhatPeopleDidHoweverOftenThePaceChanged) {
+  RpcWorld world;
+  world.Add("one");
+  for (int i = 0; i < 20; ++i) {
+    EventRecord pace;
+    pace.target = "main";
+    pace.migration = "one";
+    pace.kind = kEventPace;
+    MD_ASSERT_OK(world.store.AppendEvent(pace));
+  }
+  const auto response = Call(world, &Stub::Status, Naming<v1::StatusRequest>("one")).second;
+  ASSERT_THAT(response.recent_events(), SizeIs(1));
+  EXPECT_EQ(response.recent_events(0).kind(), "DEFINITION");
+  EXPECT_THAT(Call(world, &Stub::ListEvents, Naming<v1::ListEventsRequest>("one")).second.events(), SizeIs(21)) << "all of them";
 }
 
 TEST(RpcVerbsTest, StatusAfterAVerbShowsItsEvent) {

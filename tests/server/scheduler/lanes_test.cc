@@ -81,6 +81,18 @@ TEST_F(Lanes, WhereThereIsNothingToCutTheyDoNotSpin) {
   EXPECT_LE(world_.database->Calls("SplitLanes"), 20);
 }
 
+TEST_F(Lanes, VerifyShowsHowFarItsOwnPassIs) {
+  world_.Add("a", WhereYaml());
+  std::vector<double> shown;
+  ASSERT_TRUE(world_.PumpUntil([&] {
+    const Migration now = Shown("a").stored.migration;
+    if (now.state == State::kRunning && now.progress.pass == 2) shown.push_back(now.progress.fraction);
+    return now.state == State::kCompleted;
+  }));
+  ASSERT_FALSE(shown.empty());
+  EXPECT_LT(shown.front(), 0.5) << "not what EXECUTE left";
+}
+
 TEST_F(Lanes, TheTimeSumsToTheWallTimeThroughPausesAndRests) {
   Begin(2);
   MD_ASSERT_OK(world_.controller.Pause("a", std::nullopt, /*immediate=*/false, ByAlice()));

@@ -1,6 +1,7 @@
 // Verify on demand: what it finds, that it writes nothing on the target, and that neither stops nor failures make it say something wrong.
 #include "absl/strings/str_cat.h"
 #include "migrations/model/failure.h"
+#include "migrations/model/time_account.h"
 #include "server/execution/verification.h"
 #include "tests/server/scheduler/scheduler_world.h"
 #include "tests/support/status_matchers.h"
@@ -52,6 +53,20 @@ TEST_F(Verifying, FindsNothingWhereNothingRegressed) {
   EXPECT_EQ(Writes(), writes) << "nothing is written, and nobody is fenced";
   ASSERT_EQ(Verified().size(), 1u);
   EXPECT_EQ(Verified()[0].to, "0 rows regressed");
+}
+
+TEST_F(Verifying, LeavesTheTimeOfTheMigrationAsItWas) {
+  Complete();
+  const Migration completed = world_.Get("fill");
+  ASSERT_TRUE(completed.finished_at.has_value());
+  const absl::Time now = *completed.finished_at + absl::Hours(2);
+  const TimeShares before = TimeAccountAt(completed, now);
+  ASSERT_TRUE(Verify());
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
+  const Migration verified = world_.Get("fill");
+  EXPECT_EQ(TimeAccountAt(verified, now), before);
+  // The end may have been recorded a moment before the owner's last look, but not the whole verification.
+  EXPECT_EQ(verified.progress.accounted_until, completed.progress.accounted_until);
 }
 
 TEST_F(Verifying, RowsThatRegressedAreCountedAndRetryDoesThemOnce) {
