@@ -83,7 +83,7 @@ struct Sizes {
 
 struct SizeOverride {
   std::int32_t batch_size = 0;
-  std::int32_t sub_batch_size = 0;
+  std::int32_t sub_batch_size = 0;  // 0: none was set; that of the definition stays the ceiling, lowered to fit
   std::string author;
   std::optional<absl::Time> until = std::nullopt;
 };

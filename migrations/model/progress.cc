@@ -265,8 +265,8 @@ std::string HintForHalt(const std::string& code, const std::string& retry, const
   }
   if (code == kHaltWhereNotSatisfied) {
     return absl::StrCat(
-        "The statement left `where` true for every row: correct the definition and ship it under a new name; ",
-        "end this one: migrationctl cancel ", name);
+        "The statement left `where` true for every row of the first sub-batch. If it is wrong, correct it; if just these rows rightly stay as "
+        "they are, let `where` leave them out. Ship that under a new name; end this one: migrationctl cancel ", name);
   }
   if (code == kHaltVerifyInflow) {
     return absl::StrCat("Rows that match `where` keep coming: stop what writes them, then: ", retry);

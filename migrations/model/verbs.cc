@@ -388,10 +388,12 @@ absl::StatusOr<VerbEffect> SetBatchSize(const Migration& migration, const Caller
   std::optional<SizeOverride>& pinned = effect.after.size_override;
   pinned.reset();
   if (!request.automatic) {
-    const std::int32_t wanted =
-        request.sub_batch_size > 0 ? request.sub_batch_size : EffectiveSizes(migration, now).sub_batch_size;
+    // One that was set before stays set; that of the definition stays a ceiling, which the servo moves below.
+    const std::optional<SizeOverride>& before = migration.size_override;
+    const bool in_force = before.has_value() && (!before->until.has_value() || now < *before->until);
+    const std::int32_t set_before = in_force ? before->sub_batch_size : 0;
     pinned = SizeOverride{.batch_size = request.batch_size,
-                          .sub_batch_size = std::min(wanted, request.batch_size),
+                          .sub_batch_size = std::min(request.sub_batch_size > 0 ? request.sub_batch_size : set_before, request.batch_size),
                           .author = caller.actor,
                           .until = request.until};
   }
@@ -441,7 +443,7 @@ Sizes EffectiveSizes(const Migration& migration, absl::Time now) {
   const std::optional<SizeOverride>& pinned = migration.size_override;
   if (pinned.has_value() && (!pinned->until.has_value() || now < *pinned->until)) {
     sizes.batch_size = pinned->batch_size;
-    sizes.sub_batch_size = pinned->sub_batch_size;
+    sizes.sub_batch_size = std::min(pinned->sub_batch_size > 0 ? pinned->sub_batch_size : sizes.sub_batch_size, pinned->batch_size);
   }
   return sizes;
 }

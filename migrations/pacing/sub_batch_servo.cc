@@ -43,6 +43,14 @@ ServoDecision SubBatchServo::Record(const SubBatchSample& sample) {
   return window_.size() < kWindow ? unchanged : DecideByWindow();
 }
 
+ServoDecision SubBatchServo::LowerToFit(const SubBatchSample& sample) {
+  const ServoDecision unchanged{ServoChange::kNone, size_, size_, absl::ZeroDuration(), false};
+  const double over = absl::FDivDuration(sample.execution, target_);
+  const double fits = kAim * sample.rows / over;
+  if (pinned_ || sample.rows <= 0 || over <= 1 || fits >= size_) return unchanged;
+  return ChangeTo(WithinLimits(fits), ServoChange::kShrunk, sample.execution);
+}
+
 ServoDecision SubBatchServo::DecideByWindow() {
   const absl::Duration p90 = Percentile90(window_);
   const double load = std::max(absl::FDivDuration(p90, target_), 1e-6);

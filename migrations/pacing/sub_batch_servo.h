@@ -5,8 +5,9 @@
 //   well below, all of them full      it grows, at most by half;
 //   in between                        it stays.
 // A single sample of more than five times the target divides the size at once, by ten, or to what would have fitted if
-// that is less. Every change begins a new window of samples. Both ways the size aims at 85 % of the target, and it
-// grows only from below 70 %: so noise does not make it go to and fro.
+// that is less. A sub-batch that was cancelled for its time, or that a failure had made smaller and that is slow all the
+// same, lowers the size to what would have fitted. Every change begins a new window of samples. Shrinking and growing
+// aim at 85 % of the target, and it grows only from below 70 %: so noise does not make it go to and fro.
 //
 // Not thread-safe.
 #pragma once
@@ -57,6 +58,10 @@ class SubBatchServo {
   // Takes a sample and decides. Samples of more rows than size() were begun before the size became smaller, and are
   // left out.
   ServoDecision Record(const SubBatchSample& sample);
+
+  // What so many rows took, or had taken when they were cancelled, where they say nothing about size() itself: size() rows are assumed
+  // to take no less in proportion. Above the target the size is lowered to what would have fitted, at once; otherwise nothing changes.
+  ServoDecision LowerToFit(const SubBatchSample& sample);
 
   // Takes effect at once; a size above it is lowered, a pinned one too.
   void SetCeiling(std::int32_t ceiling);

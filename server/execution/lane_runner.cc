@@ -1,6 +1,7 @@
 #include "server/execution/lane_runner.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,9 +11,14 @@
 namespace migrationd {
 namespace {
 
-// A reading pass is limited by time, not by what it writes: it may look at more rows at once. Not at more keys when nobody knows how many
-// rows that is.
-constexpr std::int32_t kVerifySubBatchMin = 1000;
+// While VERIFY finds nothing to do it only reads, which keeps nobody waiting: it may look at more rows at once. Not at more keys when
+// nobody knows how many rows that is.
+constexpr std::int32_t kReadingSubBatch = 1000;
+// Where only a share of the time is allowed, a batch ends after about so long.
+constexpr absl::Duration kBusyMax = absl::Seconds(1);
+// After a failure a sub-batch grows again only while it is expected to take less than this share of the statement's time limit.
+constexpr double kTimeoutShare = 0.5;
+constexpr std::string_view kSqlStateQueryCanceled = "57014";  // statement_timeout, or somebody who waited for it
 // While the database works on one sub-batch, the next one is there already.
 constexpr int kDepthMax = 2;
 // So many bounds at a time, so that there always is one for the next sub-batch.
@@ -26,8 +32,9 @@ LaneRunner::LaneRunner(Options options, Target& target, RunControls& controls, C
       controls_(controls),
       clock_(clock),
       range_(options_.lane.range),
-      servo_({.initial = options_.first_sub_batch_size, .ceiling = controls.sub_batch_ceiling(), .target = controls.target_time()}) {
-  if (!options_.adaptive) servo_.Pin(options_.first_sub_batch_size);
+      servo_({.initial = options_.first_sub_batch_size, .ceiling = controls.sub_batch_ceiling(), .target = controls.target_time()}),
+      reading_servo_({.initial = kReadingSubBatch, .ceiling = kReadingSubBatch, .target = controls.target_time()}) {
+  FollowControls();
   absl::MutexLock lock(&mutex_);
   view_.range = range_;
 }
@@ -35,6 +42,7 @@ LaneRunner::LaneRunner(Options options, Target& target, RunControls& controls, C
 BatchOutcome LaneRunner::RunBatch() {
   Batch batch;
   answered_at_ = absl::InfinitePast();
+  batch.begun = clock_.Now();
   batch.job.lane = range_.lane;
   batch.job.pass = options_.lane.pass;
   batch.job.lower = range_.cursor.empty() ? Key{} : range_.cursor;
@@ -58,7 +66,7 @@ BatchOutcome LaneRunner::RunBatch() {
       if (outcome.job.has_value()) outcome.job->sqlstate = SqlStateOf(outcome.error);
       return outcome;
     }
-    if (stop || (in_flight_.empty() && batch.covered >= controls_.batch_size())) break;
+    if (stop || (in_flight_.empty() && Over(batch))) break;
   }
   return Finish(range_.done() ? BatchOutcome::Kind::kLaneDone : BatchOutcome::Kind::kBatchDone, std::move(batch));
 }
@@ -79,32 +87,50 @@ absl::Status LaneRunner::EnsureSession() {
 
 std::int32_t LaneRunner::NextSize(std::int64_t covered) const {
   const std::int32_t batch = controls_.batch_size();
-  std::int32_t size = servo_.size();
-  const bool wide = options_.lane.pass > 1 && options_.adaptive && !options_.rows_share_keys;
-  if (wide) {
-    size = std::max(size, std::min(batch, kVerifySubBatchMin));
-  } else {
-    size = std::min(size, controls_.sub_batch_ceiling());
-  }
+  std::int32_t size = Wide() ? reading_servo_.size() : std::min(servo_.size(), controls_.sub_batch_ceiling());
   if (failure_cap_ > 0) size = std::min(size, failure_cap_);
   if (suspects_ > 0) size = std::min(size, std::max(1, suspects_ / 2));
   const std::int64_t left = covered < batch ? batch - covered : batch;
   return static_cast<std::int32_t>(std::max<std::int64_t>(1, std::min<std::int64_t>(size, left)));
 }
 
-void LaneRunner::FollowControls() {
-  if (const absl::Duration target = controls_.target_time(); target != servo_.target()) servo_.SetTarget(target);
+bool LaneRunner::Wide() const {
+  const bool only_reads = options_.lane.pass > 1 && nothing_matched_ && suspects_ == 0 && failure_cap_ == 0;
+  return only_reads && !options_.rows_share_keys && !FixedSize().has_value() &&
+         reading_servo_.size() > std::min(servo_.size(), controls_.sub_batch_ceiling());
+}
+
+std::optional<std::int32_t> LaneRunner::FixedSize() const {
   const std::int32_t ceiling = controls_.sub_batch_ceiling();
-  if (ceiling == servo_.ceiling()) return;
-  servo_.SetCeiling(ceiling);
-  // A size that somebody set is the size, until it is set again.
-  if (!options_.adaptive || controls_.pinned()) servo_.Pin(ceiling);
+  if (controls_.pinned()) return ceiling;
+  if (!options_.adaptive) return std::min(options_.first_sub_batch_size, ceiling);
+  return std::nullopt;
+}
+
+void LaneRunner::FollowControls() {
+  if (const absl::Duration target = controls_.target_time(); target != servo_.target()) {
+    servo_.SetTarget(target);
+    reading_servo_.SetTarget(target);
+  }
+  if (const std::int32_t ceiling = controls_.sub_batch_ceiling(); ceiling != servo_.ceiling()) servo_.SetCeiling(ceiling);
+  // A size that somebody set is the size for as long as it is set; afterwards the servo goes on from there.
+  if (const auto fixed = FixedSize(); !fixed.has_value()) {
+    if (servo_.pinned()) servo_.Unpin();
+  } else if (!servo_.pinned() || servo_.size() != *fixed) {
+    servo_.Pin(*fixed);
+  }
+}
+
+bool LaneRunner::ChecksWhere() const { return options_.has_where && options_.lane.pass <= 1 && !controls_.where_satisfied(); }
+
+bool LaneRunner::Over(const Batch& batch) const {
+  if (batch.sent >= controls_.batch_size()) return true;
+  return batch.job.sub_batches > 0 && controls_.allowed() < 1 && clock_.Now() - batch.begun > kBusyMax;
 }
 
 int LaneRunner::Depth() const {
   const bool looking_for_a_row = suspects_ > 0 || failure_cap_ > 0;
-  const bool checking_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_;
-  return looking_for_a_row || checking_where || controls_.has_row_limit() ? 1 : kDepthMax;
+  return looking_for_a_row || ChecksWhere() || controls_.has_row_limit() ? 1 : kDepthMax;
 }
 
 bool LaneRunner::SentAll() const { return !in_flight_.empty() && in_flight_.back().new_cursor == range_.upper; }
@@ -116,8 +142,7 @@ absl::Status LaneRunner::RunSubBatches(Batch& batch) {
     session = session_;
   }
   const int depth = std::min(Depth(), session->depth());
-  while (static_cast<int>(in_flight_.size()) < depth && !SentAll() && batch.sent < controls_.batch_size() && controls_.may_begin() &&
-         !controls_.limit_reached()) {
+  while (static_cast<int>(in_flight_.size()) < depth && !SentAll() && !Over(batch) && controls_.may_begin() && !controls_.limit_reached()) {
     FollowControls();
     const std::int32_t size = NextSize(batch.sent);
     if (bounds_.empty() || bounds_size_ != size) {
@@ -125,8 +150,12 @@ absl::Status LaneRunner::RunSubBatches(Batch& batch) {
       if (!in_flight_.empty()) break;
       size_in_use_ = size;
       answered_at_ = clock_.Now();
-      MD_ASSIGN_OR_RETURN(Key bound, session->FindBound(range_, size));
-      bounds_.assign(1, std::move(bound));
+      absl::StatusOr<Key> bound = session->FindBound(range_, size);
+      if (!bound.ok()) {
+        LearnFromTimeout(bound.status(), size, Wide());
+        return bound.status();
+      }
+      bounds_.assign(1, *std::move(bound));
       bounds_size_ = size;
       continue;  // looked up for a sub-batch that must not begin any more?
     }
@@ -144,7 +173,7 @@ absl::Status LaneRunner::SendNext(LaneSession& session, int depth, Batch& batch)
   bounds_.pop_front();
   request.lane_upper = range_.upper;
   // A few rows picked out by a failure may rightly be left as they are.
-  request.check_where = options_.has_where && options_.lane.pass <= 1 && !saw_rows_ && suspects_ == 0 && failure_cap_ == 0;
+  request.check_where = ChecksWhere() && suspects_ == 0 && failure_cap_ == 0;
   // What the bounds behind the last known one are for.
   const std::int64_t ahead = batch.sent + size_in_use_ + static_cast<std::int64_t>(bounds_.size()) * bounds_size_;
   const std::int32_t next_size = NextSize(ahead);
@@ -164,7 +193,7 @@ absl::Status LaneRunner::SendNext(LaneSession& session, int depth, Batch& batch)
   in_work_ = true;
   failed_bound_ = request.new_cursor;
   MD_RETURN_IF_ERROR(session.Send(request));
-  in_flight_.push_back({std::move(request.new_cursor), size_in_use_, looks, request.check_where});
+  in_flight_.push_back({std::move(request.new_cursor), size_in_use_, looks, request.check_where, Wide()});
   if (looks) bounds_size_ = next_size;
   batch.sent += size_in_use_;
   return absl::OkStatus();
@@ -176,6 +205,7 @@ absl::Status LaneRunner::TakeAnswer(LaneSession& session, Batch& batch) {
   in_work_ = true;
   absl::StatusOr<SubBatchResult> result = session.Receive();
   if (!result.ok()) {
+    LearnFromTimeout(result.status(), size_in_use_, in_flight_.front().wide);
     in_flight_.pop_front();
     return Drain(session, result.status());
   }
@@ -189,15 +219,14 @@ absl::Status LaneRunner::TakeAnswer(LaneSession& session, Batch& batch) {
 
   range_.cursor = done.new_cursor;
   for (Key& bound : result->next_bounds) bounds_.push_back(std::move(bound));
-  if (done.check_where && result->matched > 0) saw_rows_ = true;
+  if (done.check_where && result->matched > 0) controls_.NoteWhereSatisfied();
+  nothing_matched_ = options_.lane.pass > 1 && result->matched == 0;
   Count(batch, done.size, result->affected, result->at, took);
   controls_.AddRows(result->affected);
   const bool isolating = suspects_ > 0;
   // It is not among these.
   suspects_ = std::max(0, suspects_ - done.size);
-  // A remnant of a batch says nothing about a full one, and neither does what a failure made small.
-  if (done.size >= servo_.size()) servo_.Record({.rows = done.size, .execution = took});
-  if (failure_cap_ > 0) failure_cap_ = failure_cap_ * 2 >= servo_.size() ? 0 : failure_cap_ * 2;
+  AdaptSize(done, took);
   Publish(done.size, *result, took);
   if (isolating) {
     absl::MutexLock lock(&mutex_);
@@ -205,6 +234,34 @@ absl::Status LaneRunner::TakeAnswer(LaneSession& session, Batch& batch) {
   }
   options_.on_sub_batch(result->affected, took);
   return absl::OkStatus();
+}
+
+void LaneRunner::AdaptSize(const InFlight& done, absl::Duration took) {
+  SubBatchServo& servo = done.wide ? reading_servo_ : servo_;
+  // A remnant of a batch says nothing about a full one. What a failure made small and is slow nevertheless does.
+  if (done.size >= servo.size()) {
+    servo.Record({.rows = done.size, .execution = took});
+  } else if (failure_cap_ > 0) {
+    servo.LowerToFit({.rows = done.size, .execution = took});
+  }
+  if (failure_cap_ == 0) return;
+  // The servo has learnt: it is not held back by the failure any more.
+  if (failure_cap_ >= servo_.size()) {
+    failure_cap_ = 0;
+    return;
+  }
+  const std::int32_t next = std::min(2 * failure_cap_, servo_.size());
+  // A size that somebody set does not follow the servo, and the time to aim at may be longer than the database allows.
+  const absl::Duration limit = options_.lane.statement_timeout;
+  const absl::Duration expected = took * (static_cast<double>(next) / done.size);
+  if (limit > absl::ZeroDuration() && expected > kTimeoutShare * limit) return;
+  failure_cap_ = next == servo_.size() ? 0 : next;
+}
+
+void LaneRunner::LearnFromTimeout(const absl::Status& error, std::int32_t size, bool wide) {
+  if (SqlStateOf(error) != kSqlStateQueryCanceled || answered_at_ == absl::InfinitePast()) return;
+  SubBatchServo& servo = wide ? reading_servo_ : servo_;
+  servo.LowerToFit({.rows = size, .execution = clock_.Now() - answered_at_});
 }
 
 absl::Status LaneRunner::Drain(LaneSession& session, absl::Status error) {
@@ -258,6 +315,7 @@ absl::Status LaneRunner::SkipRow(Batch& batch, bool& stop) {
 }
 
 void LaneRunner::Count(Batch& batch, std::int32_t size, std::int64_t affected, absl::Time at, absl::Duration took) {
+  controls_.NoteWork();
   range_.rows += affected;
   range_.sub_batches += 1;
   batch.covered += size;

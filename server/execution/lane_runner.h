@@ -40,7 +40,7 @@ class RunControls {
   bool may_begin() const { return !stop_.load() && !interrupted_.load() && trusted(); }
   bool stopped() const { return stop_.load(); }
 
-  // Effective from the next sub-batch. `pinned`: somebody set them, so the servo does not move the sub-batch.
+  // Effective from the next sub-batch. `pinned`: somebody set the sub-batch, so the servo does not move it.
   void SetSizes(const Sizes& sizes, bool pinned) {
     batch_size_.store(sizes.batch_size);
     sub_batch_ceiling_.store(sizes.sub_batch_size);
@@ -55,14 +55,22 @@ class RunControls {
   absl::Duration target_time() const { return absl::Nanoseconds(target_time_ns_.load()); }
   // Share of the time that a lane may work, above 0 to 1.
   void SetAllowed(double allowed) { allowed_.store(allowed); }
+  double allowed() const { return allowed_.load(); }
   // How long a lane rests after it was busy for so long and would rest for `asked`: the load stays in proportion, whatever a batch is.
   absl::Duration RestAfter(absl::Duration busy, absl::Duration asked) {
     const absl::Duration needed = busy * (1 / allowed_.load() - 1);
     allowance_used_.store(needed >= asked);
     return std::max(needed, asked);
   }
-  // What is allowed is what limited the last rest.
-  bool allowance_used() const { return allowance_used_.load(); }
+  // Something was done that the share is for. Any thread.
+  void NoteWork() { worked_.store(true); }
+  // Whether it worked since the last call, and what is allowed is what limited the last rest: while nothing works, a target that is well
+  // says nothing about how much more it could bear.
+  bool TakeAllowanceUsed() { return worked_.exchange(false) && allowance_used_.load(); }
+
+  // Rows were seen to stop matching `where`, in whatever lane: it need not be checked any more.
+  void NoteWhereSatisfied() { where_satisfied_.store(true); }
+  bool where_satisfied() const { return where_satisfied_.load(); }
 
   // Canary: no sub-batch begins once so many rows are done (0: no limit).
   void SetRowLimit(std::int64_t rows) { row_limit_.store(rows); }
@@ -86,6 +94,8 @@ class RunControls {
   std::atomic<std::int64_t> target_time_ns_{100'000'000};
   std::atomic<double> allowed_{1};
   std::atomic<bool> allowance_used_{false};
+  std::atomic<bool> worked_{false};
+  std::atomic<bool> where_satisfied_{false};
   std::atomic<std::int64_t> row_limit_{0};
   std::atomic<std::int64_t> rows_done_{0};
 };
@@ -122,7 +132,7 @@ class LaneRunner {
     bool has_where = false;
     // Sizes count keys, of which each may have any number of rows.
     bool rows_share_keys = false;
-    // Sub-batch control: where it starts; adaptive (RunControls has the time to aim at) or fixed.
+    // Sub-batch control: where it starts; adaptive (RunControls has the time to aim at) or fixed there, as the definition says.
     std::int32_t first_sub_batch_size = 100;
     bool adaptive = true;
     // Told of each committed sub-batch, on the worker's thread.
@@ -155,16 +165,25 @@ class LaneRunner {
     JobRecord job;
     std::int64_t covered = 0;  // rows of the key range, affected or not
     std::int64_t sent = 0;     // the same, with what is not answered yet
+    absl::Time begun;
   };
   struct InFlight {
     Key new_cursor;
     std::int32_t size = 0;
     bool looks = false;  // for further bounds
     bool check_where = false;
+    bool wide = false;
   };
   absl::Status EnsureSession() ABSL_LOCKS_EXCLUDED(mutex_);
   // Size of the next sub-batch, from servo, ceiling and what is left of the batch.
   std::int32_t NextSize(std::int64_t covered) const;
+  // Whether the next sub-batch is one that only reads, as far as can be expected, and may be larger for it.
+  bool Wide() const;
+  // The size that was set, by a person or by the definition; nullopt: the servo finds it.
+  std::optional<std::int32_t> FixedSize() const;
+  bool ChecksWhere() const;
+  // All of it is sent; or it worked long enough where only a share of the time is allowed, so that rests are short and even.
+  bool Over(const Batch& batch) const;
   // How many sub-batches may be under way at once: one where the next step depends on what becomes of this one.
   int Depth() const;
   // Sends what may be sent, then takes in one answer. `batch` is over once nothing is in flight and nothing may be sent.
@@ -176,6 +195,10 @@ class LaneRunner {
   bool SentAll() const;
   // Takes up what was set meanwhile.
   void FollowControls();
+  // By a sub-batch that was committed.
+  void AdaptSize(const InFlight& done, absl::Duration took);
+  // By one that was cancelled for its time: what it took until then was too long.
+  void LearnFromTimeout(const absl::Status& error, std::int32_t size, bool wide);
   // `stop`: whether the batch is to end after it.
   absl::Status SkipRow(Batch& batch, bool& stop);
   // What a committed transaction means to the batch.
@@ -189,7 +212,8 @@ class LaneRunner {
   Clock& clock_;
   LaneRange range_;
   SubBatchServo servo_;
-  bool saw_rows_ = false;       // a sub-batch that was not empty has satisfied `where`
+  SubBatchServo reading_servo_;    // for those that only read
+  bool nothing_matched_ = false;  // in the last sub-batch, in VERIFY
   std::deque<Key> bounds_;       // looked up ahead, each for bounds_size_ rows behind the one before it
   std::int32_t bounds_size_ = 0;
   std::deque<InFlight> in_flight_;  // sent, not answered; in order

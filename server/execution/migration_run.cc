@@ -121,12 +121,8 @@ void MigrationRun::Update(const StoredMigration& stored, Directive directive, co
 
 void MigrationRun::ApplySizes() {
   const Migration& m = stored_.migration;
-  Sizes sizes = m.sizes;
-  if (m.size_override.has_value()) {
-    sizes.batch_size = m.size_override->batch_size;
-    sizes.sub_batch_size = m.size_override->sub_batch_size;
-  }
-  controls_.SetSizes(sizes, m.size_override.has_value());
+  // Whether an override is over is the scheduler's to tell, which ends it in the store.
+  controls_.SetSizes(EffectiveSizes(m, absl::InfinitePast()), m.size_override.has_value() && m.size_override->sub_batch_size > 0);
 }
 
 void MigrationRun::ApplyPace() {
@@ -226,6 +222,7 @@ void MigrationRun::Reopen(absl::Duration delay) {
 void MigrationRun::DropLanes() {
   counters_ = Counters();
   working_base_ = counters_.working;
+  KeepRest();
   for (const LaneSlot& slot : lanes_) {
     isolating_before_ += slot.runner->View().isolating;
     const LaneFailures failures{slot.attempts, slot.consecutive, slot.runner->failure_cap()};

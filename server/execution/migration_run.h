@@ -104,7 +104,7 @@ class MigrationRun {
   bool limit_reached() const { return controls_.limit_reached(); }
   // By the health of the target; see RunControls.
   void SetAllowed(double allowed) { controls_.SetAllowed(allowed); }
-  bool allowance_used() const { return controls_.allowance_used(); }
+  bool TakeAllowanceUsed() { return controls_.TakeAllowanceUsed(); }
   // The claim under which lanes are at work; nullopt while none are.
   std::optional<FenceClaim> WorkingClaim() const { return stage_ == Stage::kWorking && !reopen_wanted_ ? claim_ : std::nullopt; }
   // It has no connection to the target, and tries to get one.
@@ -131,13 +131,15 @@ class MigrationRun {
     bool busy = false;
     bool done = false;
     absl::Time due = absl::InfinitePast();
-    // The batch that it rests from; a back-off is no rest.
+    // The work that it rests from; a back-off is no rest, but may be longer.
     struct Rest {
       absl::Time since;
       absl::Duration took;
       std::int64_t rows = 0;
+      absl::Time not_before = absl::InfinitePast();
     };
     std::optional<Rest> rest;
+    std::optional<Rest> owed;  // done, and not rested from yet: looking for a row at fault goes on at once
     std::int32_t attempts = 0;
     std::int32_t consecutive = 0;
     Hold hold;
@@ -225,6 +227,10 @@ class MigrationRun {
   void ApplyPace();
   // How long a rest is follows the pace and what health allows, also one that has begun.
   void PlanRest(LaneSlot& slot);
+  // From what is owed; and nothing before `delay` is over.
+  void BeginRest(LaneSlot& slot, absl::Duration delay);
+  // The longest of the rests that have begun, for lanes that are about to take the place of these.
+  void KeepRest();
   // Tells the activity clock what is going on now.
   void NoteActivity();
   std::int32_t FirstSubBatchSize() const;
@@ -276,6 +282,7 @@ class MigrationRun {
   std::optional<FenceClaim> claim_;
   std::shared_ptr<const MigrationPlan> plan_;
   std::vector<LaneSlot> lanes_;
+  std::optional<LaneSlot::Rest> kept_rest_;
   std::map<std::int32_t, LaneFailures> lane_failures_;  // by lane; until it commits something
   std::vector<std::int64_t> earlier_passes_;
   ProgressCounters counters_;  // as of the last checkpoint or pass; live lanes are added by Counters()

@@ -54,6 +54,7 @@ class Opening {
     ready.checkpoint = std::move(checkpoint_);
     ready.plan = std::make_shared<const MigrationPlan>(std::move(plan_));
     ready.estimate = std::move(estimate_);
+    ready.where_satisfied = where_satisfied_;
     return ready;
   }
 
@@ -226,6 +227,8 @@ class Opening {
       return TargetFailure(checkpoint.status());
     }
     checkpoint_ = *std::move(checkpoint);
+    // Before it is forgotten: begun anew, it may meet nothing but rows that rightly stay at first.
+    where_satisfied_ = checkpoint_.rows_total > 0;
     absl::Status raised = context_.store.RaiseEpoch({context_.id, context_.lease.token}, checkpoint_.claim.epoch);
     if (!raised.ok()) return StoreFailure(raised);
     restart_from_ = m.restart_from;
@@ -454,6 +457,7 @@ class Opening {
   StoredMigration current_;
   Checkpoint checkpoint_;
   RowEstimate estimate_;
+  bool where_satisfied_ = false;
   RestartFrom restart_from_ = RestartFrom::kContinue;
 };
 

@@ -43,9 +43,13 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
   base_failed_ = checkpoint.failed_rows;
   pass_affected_base_ = checkpoint.pass_affected;
   controls_.SetRowsDone(checkpoint.rows_total);
+  // What it has changed shows that the statement does what it should. A lane that is opened anew may well begin at rows that rightly stay.
+  if (checkpoint.rows_total > 0) controls_.NoteWhereSatisfied();
   ApplySizes();
+  KeepRest();
   for (const LaneSlot& slot : lanes_) isolating_before_ += slot.runner->View().isolating;
   lanes_.clear();
+  const auto rest = std::exchange(kept_rest_, std::nullopt);
   for (const LaneRange& range : checkpoint.lanes) {
     const auto& definition = *stored_.definition;
     LaneRunner::Options options;
@@ -59,7 +63,7 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
     options.has_where = plan_->has_where;
     options.rows_share_keys = plan_->rows_share_keys;
     options.first_sub_batch_size = FirstSubBatchSize();
-    options.adaptive = definition.pace().adaptive().enabled() && !stored_.migration.size_override.has_value();
+    options.adaptive = definition.pace().adaptive().enabled();
     options.on_sub_batch = [&metrics = services_.metrics, target = stored_.migration.target, name = stored_.migration.name](
                                std::int64_t rows, absl::Duration took) { metrics.SubBatchDone(target, name, rows, took); };
     LaneSlot slot;
@@ -70,8 +74,10 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
       slot.consecutive = failures->second.consecutive;
       if (failures->second.sub_batch_cap > 0) slot.runner->ShrinkTo(failures->second.sub_batch_cap);
     }
+    slot.rest = rest;
     lanes_.push_back(std::move(slot));
   }
+  for (LaneSlot& slot : lanes_) PlanRest(slot);
   schema_check_due_ = services_.clock.Now() + kSchemaCheckInterval;
   stage_ = AllLanesDone() ? Stage::kEndingPass : Stage::kWorking;
   step_due_ = absl::InfinitePast();
@@ -80,9 +86,9 @@ void MigrationRun::AdoptCheckpoint(const Checkpoint& checkpoint) {
 
 std::int32_t MigrationRun::FirstSubBatchSize() const {
   const auto& pace = stored_.definition->pace();
-  if (stored_.migration.size_override.has_value()) return controls_.sub_batch_ceiling();
   if (pace.sub_batch_size() > 0) return pace.sub_batch_size();
-  return std::min(kFirstSubBatchSize, controls_.batch_size());
+  // Of the definition: where its size is fixed, it is the same again after an override.
+  return std::min(kFirstSubBatchSize, stored_.migration.sizes.batch_size);
 }
 
 void MigrationRun::DispatchLanes() {
@@ -124,7 +130,29 @@ void MigrationRun::DispatchLanes() {
 void MigrationRun::PlanRest(LaneSlot& slot) {
   if (!slot.rest.has_value()) return;
   const LaneSlot::Rest& rest = *slot.rest;
-  slot.due = rest.since + controls_.RestAfter(rest.took, RestAfterBatch(pace_, rest.rows, rest.took, static_cast<int>(LanesInTurn().size())));
+  const absl::Duration asked = RestAfterBatch(pace_, rest.rows, rest.took, static_cast<int>(LanesInTurn().size()));
+  slot.due = std::max(rest.not_before, rest.since + controls_.RestAfter(rest.took, asked));
+}
+
+void MigrationRun::BeginRest(LaneSlot& slot, absl::Duration delay) {
+  const absl::Time now = services_.clock.Now();
+  slot.due = now + delay;
+  if (!slot.owed.has_value()) return;
+  slot.rest = *std::exchange(slot.owed, std::nullopt);
+  slot.rest->since = now;
+  slot.rest->not_before = slot.due;
+  PlanRest(slot);
+}
+
+void MigrationRun::KeepRest() {
+  const LaneSlot* longest = nullptr;
+  for (const LaneSlot& slot : lanes_) {
+    if (slot.rest.has_value() && !slot.busy && (longest == nullptr || longest->due < slot.due)) longest = &slot;
+  }
+  if (longest == nullptr) return;
+  kept_rest_ = longest->rest;
+  // A back-off is not what is kept: whatever is opened anew has waited for it.
+  kept_rest_->not_before = absl::InfinitePast();
 }
 
 void MigrationRun::LookForBlocker(const LaneSlot& slot) {
@@ -171,8 +199,11 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
     services_.metrics.BatchDone(stored_.migration.target, stored_.migration.name, outcome.job->outcome);
     if (jobs_.size() < kJobsWaitingMax) jobs_.push_back(*outcome.job);
     if (outcome.job->outcome == "DONE") counters_.batches_done += 1;
+    // Also of one that then failed: what was done weighs the same.
+    if (!slot.owed.has_value()) slot.owed.emplace();
+    slot.owed->took += took;
+    slot.owed->rows += outcome.rows;
   }
-  const absl::Time now = services_.clock.Now();
   switch (outcome.kind) {
     case BatchOutcome::Kind::kLaneDone:
       slot.done = true;
@@ -182,12 +213,8 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
         step_due_ = absl::InfinitePast();
       }
       return;
-    case BatchOutcome::Kind::kBatchDone: {
-      slot.rest = LaneSlot::Rest{now, took, outcome.rows};
-      PlanRest(slot);
-      return;
-    }
-    case BatchOutcome::Kind::kStopped: return;
+    case BatchOutcome::Kind::kBatchDone:
+    case BatchOutcome::Kind::kStopped: BeginRest(slot, absl::ZeroDuration()); return;
     case BatchOutcome::Kind::kFailed: LaneFailed(slot, outcome); return;
   }
 }
@@ -255,7 +282,7 @@ void MigrationRun::ActOn(const FailureDecision& decision, LaneSlot& slot, const 
   switch (decision.action) {
     case FailureAction::kRetry:
       slot.runner->ShrinkTo(decision.sub_batch_size);
-      slot.due = services_.clock.Now() + decision.delay;
+      BeginRest(slot, decision.delay);
       slot.hold.kind = decision.hold;
       slot.hold.reason = decision.message;
       if (const auto blocker = blockers_.find(slot.runner->View().range.lane); decision.hold == HoldKind::kBlocked && blocker != blockers_.end()) {
@@ -274,6 +301,7 @@ void MigrationRun::ActOn(const FailureDecision& decision, LaneSlot& slot, const 
       slot.due = services_.clock.Now();
       return;
     case FailureAction::kReopen:
+      BeginRest(slot, absl::ZeroDuration());
       slot.hold.kind = decision.delay > absl::ZeroDuration() ? HoldKind::kBackoff : HoldKind::kNone;
       slot.hold.reason = decision.message;
       step_hold_ = slot.hold;

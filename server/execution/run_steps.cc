@@ -40,6 +40,7 @@ void MigrationRun::Opened(OpenOutcome outcome) {
         counters_.estimate_method = outcome.estimate.method;
       }
       step_hold_ = Hold{};
+      if (outcome.where_satisfied) controls_.NoteWhereSatisfied();
       AdoptCheckpoint(outcome.checkpoint);
       services_.metrics.TookOver(stored_.migration.target);
       // It has become RUNNING: readers should not have to wait for the next look at the store.
@@ -253,6 +254,7 @@ void MigrationRun::VerifiedStep(absl::StatusOr<VerificationWalk> walk) {
   if (walk.ok()) {
     verification_ = *std::move(walk);
     step_consecutive_ = 0;
+    controls_.NoteWork();
     const absl::Duration took = verification_.last_took;
     const absl::Duration asked = RestAfterBatch(pace_, verification_.last_size, took, /*lanes_at_work=*/1);
     next = AfterStep(verification_, controls_.RestAfter(took, asked));

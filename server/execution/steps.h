@@ -60,6 +60,7 @@ struct OpenOutcome {
   Checkpoint checkpoint;
   std::shared_ptr<const MigrationPlan> plan;
   RowEstimate estimate;  // method empty: not made anew
+  bool where_satisfied = false;  // the statement has changed rows here before, of which the checkpoint need not know any more
 };
 
 // `phase` is told what is being done, for Status.

@@ -15,7 +15,7 @@ namespace migrationd {
 struct TargetWork {
   std::vector<std::string> tables;  // as definitions write them
   std::vector<FenceClaim> claims;   // with lanes at work, whose sub-batches may be cancelled for others
-  bool allowance_used = false;      // some run takes all that it is allowed
+  bool allowance_used = false;      // some run has worked since it was last told so, and takes all that it is allowed
 };
 
 struct YieldNote {

@@ -48,7 +48,10 @@ class HealthSampler::Watcher {
   }
   void SetWork(const TargetWork& work) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
+    // Told more often than looked at: what was used since the last look is used.
+    const bool used = work_.allowance_used || work.allowance_used;
     work_ = work;
+    work_.allowance_used = used;
   }
   std::shared_ptr<const HealthVerdict> verdict() const ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
@@ -63,6 +66,10 @@ class HealthSampler::Watcher {
   TargetWork Work() const ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     return work_;
+  }
+  bool TakeAllowanceUsed() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return std::exchange(work_.allowance_used, false);
   }
 
   void Loop() ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -98,7 +105,7 @@ class HealthSampler::Watcher {
     const auto vitals = Read(work);
     if (stop_.stop_requested()) return;
     const absl::Time now = clock_.Now();
-    const HealthVerdict& verdict = vitals.ok() ? monitor_.Record(now, *vitals, work.allowance_used)
+    const HealthVerdict& verdict = vitals.ok() ? monitor_.Record(now, *vitals, TakeAllowanceUsed())
                                                : monitor_.Miss(now, std::string(vitals.status().message()));
     if (!vitals.ok()) Log(LogLevel::kDebug, "health_unknown", {{"target", name_}, {"status", vitals.status().ToString()}});
     auto shared = std::make_shared<const HealthVerdict>(verdict);

@@ -186,7 +186,8 @@ void Scheduler::LookAtHealth(absl::Time now) {
     const bool migrates = run->purpose() == MigrationRun::Purpose::kMigrate;
     if (!migrates && run->purpose() != MigrationRun::Purpose::kVerify) continue;
     TargetWork& there = work[stored->migration.target];
-    there.allowance_used = there.allowance_used || run->allowance_used();
+    const bool used = run->TakeAllowanceUsed();
+    there.allowance_used = there.allowance_used || used;
     if (!migrates) continue;
     AddOnce(there.tables, TableOf(*stored->definition));
     if (const auto claim = run->WorkingClaim(); claim.has_value()) there.claims.push_back(*claim);

@@ -277,14 +277,21 @@ absl::StatusOr<SubBatchResult> InMemoryDatabase::Commit(const LaneOptions& optio
   MD_ASSIGN_OR_RETURN(LaneRange* const lane, FindLane(options, request.old_cursor));
   SubBatchResult result;
   result.matched = 0;
-  for (int key = FirstKey(*lane, lane->cursor); key <= KeyOf(request.new_cursor); ++key) {
-    const bool looked_at = !(has_where && undone_.count(key) == 0) && !(options.pass > 1 && owner->failed.count(key) != 0);
-    if (looked_at && poisoned_.count(key) != 0) return DatabaseError("22012", "division by zero");
-  }
-  for (int key = FirstKey(*lane, lane->cursor); key <= KeyOf(request.new_cursor); ++key) {
-    if (has_where && undone_.count(key) == 0) continue;
-    if (options.pass > 1 && owner->failed.count(key) != 0) continue;
+  const int first = FirstKey(*lane, lane->cursor);
+  const int last = KeyOf(request.new_cursor);
+  int yielding = 0;
+  for (int key = first; key <= last; ++key) {
+    if (!Matches(key, *owner, has_where, options.pass)) continue;
+    if (poisoned_.count(key) != 0) return DatabaseError("22012", "division by zero");
     ++result.matched;
+    yielding += stubborn_.count(key) == 0 ? 1 : 0;
+  }
+  MD_RETURN_IF_ERROR(statement(last - first + 1, static_cast<int>(result.matched)));
+  if (request.check_where && has_where && result.matched > 0 && yielding == 0) {
+    return DatabaseError(kSqlStateWhereNotSatisfied, "every row of the first sub-batch still matches `where`");
+  }
+  for (int key = first; key <= last; ++key) {
+    if (!Matches(key, *owner, has_where, options.pass)) continue;
     if (stubborn_.count(key) != 0) {
       if (options.pass > 1 && owner->unchanged.insert(key).second) ++result.unchanged;
       continue;
@@ -298,6 +305,11 @@ absl::StatusOr<SubBatchResult> InMemoryDatabase::Commit(const LaneOptions& optio
   lane->sub_batches += 1;
   result.at = absl::FromUnixSeconds(1'800'000'000);
   return result;
+}
+
+bool InMemoryDatabase::Matches(int key, const Owner& owner, bool has_where, std::int32_t pass) const {
+  if (has_where && undone_.count(key) == 0) return false;
+  return pass <= 1 || owner.failed.count(key) == 0;
 }
 
 absl::StatusOr<LaneRange*> InMemoryDatabase::FindLane(const LaneOptions& options, const Key& cursor) {

@@ -32,6 +32,11 @@ class InMemoryDatabase {
   Hook before = [](const std::string&, const std::stop_token&) { return absl::OkStatus(); };
   Hook after = [](const std::string&, const std::stop_token&) { return absl::OkStatus(); };
 
+  // The statement of a sub-batch over so many keys, of which so many rows match: its error, unless OK. May let time go by. Called under
+  // the database's lock, as if the rows were locked.
+  using Statement = std::function<absl::Status(int keys, int matching)>;
+  Statement statement = [](int, int) { return absl::OkStatus(); };
+
   // How often each row was done; the first is that of key 1.
   std::vector<int> Times() const;
   // The row matches `where` again, as if the application had changed it.
@@ -100,6 +105,8 @@ class InMemoryDatabase {
   absl::StatusOr<Checkpoint> TakeOver(const TakeOverRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<SubBatchResult> Commit(const LaneOptions& options, bool has_where, const SubBatchRequest& request)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the sub-batch has to do with that row.
+  bool Matches(int key, const Owner& owner, bool has_where, std::int32_t pass) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<SkipResult> Skip(const LaneOptions& options, const SkipRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<LaneRange*> FindLane(const LaneOptions& options, const Key& cursor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static Checkpoint Read(const Owner& owner);

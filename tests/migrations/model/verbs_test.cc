@@ -498,6 +498,19 @@ TEST(SetBatchSizeVerb, KeepsTheSubBatchLoweredToFit) {
   EXPECT_EQ(EffectiveSizes(small.after, kNow).sub_batch_size, 10);
 }
 
+TEST(SetBatchSizeVerb, TellsASubBatchThatWasSetFromOneThatWasLeft) {
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect left, SetBatchSize(In(State::kRunning), kAnna, kNow, {.batch_size = 50}));
+  EXPECT_EQ(left.after.size_override->sub_batch_size, 0);
+  EXPECT_EQ(EffectiveSizes(left.after, kNow).sub_batch_size, 50);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect set,
+                          SetBatchSize(left.after, kAnna, kNow, {.batch_size = 50, .sub_batch_size = 50, .until = kLater}));
+  EXPECT_EQ(set.after.size_override->sub_batch_size, 50);
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect kept, SetBatchSize(set.after, kAnna, kNow, {.batch_size = 30}));
+  EXPECT_EQ(kept.after.size_override->sub_batch_size, 30) << "what was set stays set, lowered to fit";
+  MD_ASSERT_OK_AND_ASSIGN(const VerbEffect over, SetBatchSize(set.after, kAnna, kLater, {.batch_size = 30}));
+  EXPECT_EQ(over.after.size_override->sub_batch_size, 0) << "that one is over";
+}
+
 TEST(SetBatchSizeVerb, TheSameAgainChangesNothing) {
   MD_ASSERT_OK_AND_ASSIGN(const VerbEffect first, SetBatchSize(In(State::kRunning), kAnna, kNow, {.batch_size = 500}));
   MD_ASSERT_OK_AND_ASSIGN(const VerbEffect again,

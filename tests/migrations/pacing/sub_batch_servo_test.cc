@@ -162,6 +162,17 @@ TEST(SubBatchServo, APinnedSizeStays) {
   EXPECT_EQ(Feed(servo, absl::Milliseconds(200)).change, ServoChange::kShrunk);
 }
 
+TEST(SubBatchServo, IsLoweredAtOnceToWhatWouldHaveFitted) {
+  SubBatchServo servo = Servo(1000, 1000);
+  EXPECT_EQ(servo.LowerToFit({250, absl::Milliseconds(100)}).change, ServoChange::kNone) << "not above the target";
+  EXPECT_EQ(servo.LowerToFit({1000, absl::Seconds(5)}).change, ServoChange::kShrunk);
+  EXPECT_EQ(servo.size(), 17);  // 85 % of a fiftieth
+  EXPECT_EQ(servo.LowerToFit({1000, absl::Seconds(1)}).change, ServoChange::kNone) << "it is below that already";
+  EXPECT_EQ(servo.LowerToFit({1, absl::Hours(1)}).to, 1);
+  servo.Pin(100);
+  EXPECT_EQ(servo.LowerToFit({100, absl::Seconds(5)}).change, ServoChange::kNone);
+}
+
 TEST(SubBatchServo, TheCeilingHoldsAtOnce) {
   SubBatchServo servo = Servo(100, 1000);
   Feed(servo, absl::Milliseconds(1), 10);

@@ -8,6 +8,7 @@
 
 #include "migrations/model/failure.h"
 #include "tests/support/in_memory_target.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/wait_until.h"
 
 namespace migrationd {
@@ -74,6 +75,28 @@ TEST_F(SamplerTest, StopsWithinALookAndGoesOnByItself) {
   vitals_.archive_backlog = 0;
   database_->SetVitals(vitals_);
   EXPECT_TRUE(WaitUntil([&] { return !Verdict()->stop.has_value(); }));
+}
+
+TEST_F(SamplerTest, WhatWasUsedBetweenTwoLooksCounts) {
+  ManualClock clock;
+  HealthSampler sampler(targets_, {{"main", limits_}}, clock);
+  const auto allowed = [&] { return sampler.Verdicts().count("main") == 0 ? -1 : sampler.Verdicts().at("main")->allowed; };
+  vitals_.checkpoint_distance = 10;
+  database_->SetVitals(vitals_);
+  sampler.Watch(AtWork());
+  ASSERT_TRUE(WaitUntil([&] { return allowed() == 0.5; }));
+  vitals_.checkpoint_distance = 0;
+  database_->SetVitals(vitals_);
+  clock.Advance(absl::Minutes(1));
+  EXPECT_TRUE(StaysTrue([&] { return allowed() == 0.5; }, absl::Milliseconds(50))) << "nothing works";
+  auto work = AtWork();
+  work.at("main").allowance_used = true;
+  sampler.Watch(work);
+  sampler.Watch(AtWork());
+  EXPECT_TRUE(WaitUntil([&] { return allowed() > 0.5; })) << "told of it, and then of nothing, before it looked";
+  const double grown = allowed();
+  clock.Advance(absl::Minutes(1));
+  EXPECT_TRUE(StaysTrue([&] { return allowed() == grown; }, absl::Milliseconds(50))) << "it counts once";
 }
 
 TEST_F(SamplerTest, ATargetThatFailsIsMissedAndTriedAgainOnANewConnection) {

@@ -197,13 +197,19 @@ TEST_F(SchedulerHealth, ATargetWhoseHealthCannotBeAskedForIsShownAsAway) {
 TEST(RunControls, RestsInProportionToWhatIsAllowed) {
   ManualClock clock;
   RunControls controls(clock);
+  controls.NoteWork();
   EXPECT_EQ(controls.RestAfter(absl::Seconds(1), absl::Milliseconds(100)), absl::Milliseconds(100));
-  EXPECT_FALSE(controls.allowance_used());
+  EXPECT_FALSE(controls.TakeAllowanceUsed());
   controls.SetAllowed(0.25);
+  controls.NoteWork();
   EXPECT_EQ(controls.RestAfter(absl::Seconds(1), absl::Milliseconds(100)), absl::Seconds(3));
-  EXPECT_TRUE(controls.allowance_used());
+  EXPECT_TRUE(controls.TakeAllowanceUsed());
+  EXPECT_FALSE(controls.TakeAllowanceUsed()) << "nothing has worked since";
+  controls.NoteWork();
+  EXPECT_TRUE(controls.TakeAllowanceUsed());
+  controls.NoteWork();
   EXPECT_EQ(controls.RestAfter(absl::Milliseconds(10), absl::Milliseconds(100)), absl::Milliseconds(100));
-  EXPECT_FALSE(controls.allowance_used()) << "the interval is what it waits for";
+  EXPECT_FALSE(controls.TakeAllowanceUsed()) << "the interval is what it waits for";
 }
 
 }  // namespace
