@@ -39,7 +39,8 @@ Parameters WorkParameters(const MigrationPlan& plan, const Key& lower, const Key
 // Messages of the refusals that both forms of the sub-batch raise.
 inline constexpr char kTableReplacedMessage[] = "the table was replaced by another one of that name, or is gone";
 inline constexpr char kKeyCollationMessage[] =
-    "the collation of a column of the key was changed, so rows have another order than the positions that were recorded";
+    "the collation of a column of the key was changed, so rows have another order than the positions that were recorded; change it back, then Retry, or "
+    "retry --from start";
 inline constexpr char kWhereNotSatisfiedMessage[] =
     "every row of the first sub-batch still matches `where` after the statement, which must make it false";
 
