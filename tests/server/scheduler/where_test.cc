@@ -43,6 +43,23 @@ TEST_F(Where, IsNotCheckedAgainByALaneThatIsOpenedAnewBeforeRowsThatStay) {
   EXPECT_EQ(world_.database->RowsLeft("a"), 20);
 }
 
+TEST_F(Where, IsNotCheckedAgainAfterAPauseBeforeRowsThatStay) {
+  std::atomic<int> calls = 0;
+  std::atomic<bool> broken = true;
+  MakeStubborn(21, 40);
+  world_.database->before = [&](const std::string& call, const std::stop_token&) {
+    return call == "RunSubBatch" && ++calls >= 3 && broken ? DatabaseError("57P01", "the connection broke") : absl::OkStatus();
+  };
+  world_.Add("a", kAcceptingYaml);
+  ASSERT_TRUE(world_.PumpUntil([&] { return calls >= 3; }));
+  MD_ASSERT_OK(world_.controller.Pause("a", std::nullopt, /*immediate=*/false, ByAlice()));
+  ASSERT_TRUE(world_.Reaches("a", State::kPaused));
+  broken = false;
+  MD_ASSERT_OK(world_.controller.Resume("a", ByAlice()));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.StateOf("a") == State::kCompleted || world_.StateOf("a") == State::kHalted; }));
+  EXPECT_EQ(world_.HaltOf("a"), "");
+}
+
 TEST_F(Where, IsNotCheckedByARetryFromTheStartOfWhatHasWorkedBefore) {
   std::atomic<bool> refuse = false;
   world_.database->before = [&](const std::string& call, const std::stop_token&) {
