@@ -1,6 +1,7 @@
 #include "server/scheduler/scheduler.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -105,6 +106,7 @@ void Scheduler::Refresh(absl::Time now) {
   // A wake-up does not outrun the back-off of a store that is away.
   if (now < next_refresh_ && !(wanted && store_failures_ == 0)) return;
   const absl::Time asked_at = clock_.Now();
+  const std::uint64_t asked_version = board_.Get()->version;
   auto read = [&]() -> absl::Status {
     if (!store_prepared_) {
       MD_RETURN_IF_ERROR(options_.prepare_store());
@@ -127,6 +129,7 @@ void Scheduler::Refresh(absl::Time now) {
     store_failures_ = 0;
     loaded_ = true;
     snapshot_asked_at_ = asked_at;
+    snapshot_asked_version_ = asked_version;
     snapshot_read_at_ = clock_.Now();
     next_refresh_ = snapshot_read_at_ + options_.poll_interval;
   } else {
@@ -510,8 +513,15 @@ void Scheduler::Publish(absl::Time now) {
       board.read_at = snapshot_read_at_;
       board.freezes = snapshot_.freezes;
       std::map<std::int64_t, BoardEntry> entries;
+      // What this process registered, or deleted, after it had asked the store is not in the snapshot, or still there.
+      for (const auto& [id, entry] : board.migrations) {
+        if (entry.changed > snapshot_asked_version_ && Find({id}) == nullptr) entries[id] = entry;
+      }
+      std::set<std::string> deleted;
+      for (auto gone = board.deleted.upper_bound(snapshot_asked_version_); gone != board.deleted.end(); ++gone) deleted.insert(gone->second);
       for (const StoredMigration& stored : snapshot_.migrations) {
         const std::int64_t id = stored.migration.id.value;
+        if (deleted.count(absl::StrCat(stored.migration.target, "/", stored.migration.name)) != 0) continue;
         BoardEntry& entry = entries[id];
         const auto old = board.migrations.find(id);
         if (old != board.migrations.end()) entry = old->second;

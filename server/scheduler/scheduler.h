@@ -103,6 +103,7 @@ class Scheduler : public SchedulerSignal {
   // Of the scheduler's thread.
   StoreSnapshot snapshot_;
   absl::Time snapshot_asked_at_ = absl::InfinitePast();
+  std::uint64_t snapshot_asked_version_ = 0;  // of the board, then
   absl::Time snapshot_read_at_ = absl::InfinitePast();
   bool loaded_ = false;
   bool store_prepared_ = false;

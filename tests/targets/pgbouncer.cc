@@ -4,13 +4,16 @@
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <pqxx/pqxx>
@@ -29,6 +32,18 @@ void Require(bool condition, const char* what) {
   if (condition) return;
   std::perror(what);
   std::abort();
+}
+
+bool Listens(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  Require(path.size() < sizeof(address.sun_path), "the path of the socket is too long");
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  Require(descriptor >= 0, "socket");
+  const bool listens = connect(descriptor, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  close(descriptor);
+  return listens;
 }
 
 }  // namespace
@@ -63,8 +78,8 @@ PgBouncer::PgBouncer() {
     execl(kProgram, kProgram, config.c_str(), static_cast<char*>(nullptr));
     _exit(127);
   }
-  const std::string socket = absl::StrCat(directory_, "/.s.PGSQL.", kPort);
-  for (int i = 0; access(socket.c_str(), F_OK) != 0; ++i) {
+  // The file is there a moment before anybody listens.
+  for (int i = 0; !Listens(absl::StrCat(directory_, "/.s.PGSQL.", kPort)); ++i) {
     Require(i < 3000, "PgBouncer does not start");
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }

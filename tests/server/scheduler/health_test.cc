@@ -98,6 +98,43 @@ TEST_F(SchedulerHealth, ATargetWhereAnotherProcessWorksIsLookedAtToo) {
   EXPECT_EQ(board.Get()->targets.at("main").hold.kind, HoldKind::kThrottled);
 }
 
+// Between the scheduler's read of the store and what it then shows, other threads register and delete.
+class MeddlingHealth final : public HealthSource {
+ public:
+  explicit MeddlingHealth(std::function<void()> meddle) : meddle_(std::move(meddle)) {}
+  void Watch(const std::map<std::string, TargetWork>&) override { meddle_(); }
+  HealthVerdicts Verdicts() override { return {}; }
+  std::vector<YieldNote> TakeYields() override { return {}; }
+
+ private:
+  const std::function<void()> meddle_;
+};
+
+TEST(SchedulerBoard, WhatWasRegisteredOrDeletedWhileTheStoreWasReadIsShownAtOnce) {
+  SchedulerWorld world;
+  world.Add("old", EveryRowYaml());
+  ASSERT_TRUE(world.Reaches("old", State::kCompleted));
+  ASSERT_TRUE(world.PumpUntil([&] { return world.scheduler.run_count() == 0; }));
+  bool meddled = false;
+  MeddlingHealth health([&] {
+    if (std::exchange(meddled, true)) return;
+    world.Add("new", EveryRowYaml("start: MANUAL\n"));
+    EXPECT_TRUE(world.controller.Delete("old", ByAlice(), /*acknowledge_leftovers=*/true).ok());
+  });
+  SchedulerOptions options;
+  options.owner = "test:3:3";
+  options.health = &health;
+  Scheduler other(options, world.store, world.heartbeat_store, world.targets, world.board, world.workers, world.steps, world.metrics, world.clock);
+  other.RunOnce();
+  ASSERT_TRUE(meddled);
+  EXPECT_TRUE(Resolve(*world.board.Get(), "new").ok());
+  EXPECT_FALSE(Resolve(*world.board.Get(), "old").ok());
+  world.clock.Advance(absl::Seconds(2));
+  other.RunOnce();
+  EXPECT_TRUE(Resolve(*world.board.Get(), "new").ok());
+  EXPECT_FALSE(Resolve(*world.board.Get(), "old").ok());
+}
+
 TEST_F(SchedulerHealth, OnlyMigrationsOfTheTableInDebtAreHeld) {
   ASSERT_TRUE(Begins("a"));
   HealthVerdict verdict;
