@@ -1,5 +1,6 @@
 #include "tests/benchmarks/batched_update.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -55,7 +56,9 @@ class Comparison {
     });
   }
   void AddTimed(std::string name, std::int64_t batch, std::function<absl::StatusOr<std::optional<absl::Duration>>()> run) {
-    if (name.find(settings_.only) != std::string::npos) variants_.push_back({std::move(name), batch, std::move(run)});
+    const bool wanted = settings_.only.empty() || std::any_of(settings_.only.begin(), settings_.only.end(),
+                                                              [&](const std::string& part) { return name.find(part) != std::string::npos; });
+    if (wanted) variants_.push_back({std::move(name), batch, std::move(run)});
   }
 
   void AddVariants() {

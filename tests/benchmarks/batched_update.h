@@ -14,7 +14,7 @@ struct BatchedUpdateSettings {
   std::int64_t rows = 2'000'000;
   std::vector<std::int64_t> batches = {1000};  // sizes of sub-batches
   int rounds = 3;
-  std::string only;  // part of a variant's name; empty: all
+  std::vector<std::string> only;  // parts of variants' names; empty: all
 };
 
 // Prints a table of ratios for each size. Variants without a size of their own run once a round and stand in each.

@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
   app.add_option("--url", update.url, "database to use; tables t and gitlab_jobs and schema migration_control there are dropped (default: a private one)");
   app.add_option("--rows", update.rows, "rows of the table")->check(CLI::Range(1, 100'000'000));
   app.add_option("--batch", update.batches, "rows of a sub-batch; may be given again")->check(CLI::Range(1, 100'000));
-  app.add_option("--only", update.only, "only variants whose name holds this");
+  app.add_option("--only", update.only, "only variants whose name holds this; may be given again");
   app.add_option("--rounds", update.rounds, "how often each variant runs")->check(CLI::Range(1, 100));
   app.add_option("--shared-buffers", random_key.shared_buffers_mb, "with --uuid: MB")->check(CLI::Range(1, 100'000));
   app.add_option("--fillfactor", random_key.fill_factors, "with --uuid; may be given again")->check(CLI::Range(10, 100));
