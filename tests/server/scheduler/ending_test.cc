@@ -143,6 +143,7 @@ TEST_F(Ending, ACleanupThatCannotSucceedKeepsNoClaimAndSaysWhy) {
 TEST_F(Ending, ACleanupWaitsForTheEndOfAFreeze) {
   world_.Add("fill", WhereYaml("cleanup: {statements: [DROP INDEX i]}\n"));
   ASSERT_TRUE(world_.Reaches("fill", State::kCompleted));
+  ASSERT_TRUE(world_.PumpUntil([&] { return world_.scheduler.run_count() == 0; }));
   MD_ASSERT_OK(world_.controller.Freeze({.target = "", .actor = "alice", .reason = "", .since = absl::InfinitePast(), .until = std::nullopt}, ByAlice()));
   MD_ASSERT_OK(world_.controller.Cleanup("fill", ByAlice()));
   world_.RoundsAtOnce(20);
