@@ -30,6 +30,8 @@ std::string CastOf(KeyType type, const std::string& column_type) {
       return "uuid";
     case KeyType::kTimestamptz:
       return "timestamptz";
+    case KeyType::kTid:
+      return "tid";
     case KeyType::kText:
       break;
   }

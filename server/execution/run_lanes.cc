@@ -200,7 +200,7 @@ void MigrationRun::LaneFinishedBatch(std::size_t index, BatchOutcome outcome, ab
     if (jobs_.size() < kJobsWaitingMax) jobs_.push_back(*outcome.job);
     if (outcome.job->outcome == "DONE") counters_.batches_done += 1;
     // Also of one that then failed: what was done weighs the same.
-    if (!slot.owed.has_value()) slot.owed.emplace();
+    if (!slot.owed.has_value()) slot.owed = LaneSlot::Rest{};
     slot.owed->took += took;
     slot.owed->rows += outcome.rows;
   }
