@@ -125,6 +125,8 @@ TEST(SchedulerBoard, WhatWasRegisteredOrDeletedWhileTheStoreWasReadIsShownAtOnce
   options.owner = "test:3:3";
   options.health = &health;
   Scheduler other(options, world.store, world.heartbeat_store, world.targets, world.board, world.workers, world.steps, world.metrics, world.clock);
+  // Not the time of what the board shows already.
+  world.clock.Advance(absl::Seconds(1));
   other.RunOnce();
   ASSERT_TRUE(meddled);
   EXPECT_TRUE(Resolve(*world.board.Get(), "new").ok());
