@@ -68,23 +68,10 @@ absl::StatusOr<VerificationWalk> Look(const StepContext& context, VerificationWa
 
 // OK also when the store refuses: it is not asked for any more, or another owner is there.
 absl::Status Record(const StepContext& context, std::optional<std::int64_t> regressed, const std::string& reason) {
-  MutationContext mutation;
-  mutation.caller = {context.actor, reason};
-  mutation.call = "Verified";
-  mutation.lease_token = context.lease.token;
-  const absl::Status recorded =
-      context.store
-          .Mutate(context.id, mutation,
-                  [&](const StoredMigration& current, absl::Time now) {
-                    return EndVerification(current.migration, mutation.caller, now, regressed);
-                  })
-          .status();
-  switch (recorded.code()) {
-    case absl::StatusCode::kAborted:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kFailedPrecondition: return absl::OkStatus();
-    default: return recorded;
-  }
+  const auto recorded = context.store.Mutate(context.id, Guarded(context, "Verified"), [&](const StoredMigration& current, absl::Time now) {
+    return EndVerification(current.migration, {context.actor, reason}, now, regressed);
+  });
+  return UnlessRefused(recorded.status());
 }
 
 }  // namespace

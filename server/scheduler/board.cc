@@ -1,6 +1,7 @@
 #include "server/scheduler/board.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -114,6 +115,25 @@ std::optional<absl::Time> DeadlineOf(const StoredMigration& stored) {
   const auto& pace = stored.definition->pace();
   if (!pace.has_finish_within() || !stored.migration.started_at.has_value()) return std::nullopt;
   return *stored.migration.started_at + absl::Seconds(pace.finish_within().seconds()) + absl::Nanoseconds(pace.finish_within().nanos());
+}
+
+void ShowStored(const std::vector<StoredMigration>& stored, std::uint64_t asked, BoardSnapshot& board) {
+  std::set<std::string> deleted;
+  for (auto gone = board.deleted.upper_bound(asked); gone != board.deleted.end(); ++gone) deleted.insert(gone->second);
+  std::map<std::int64_t, BoardEntry> entries;
+  for (const StoredMigration& one : stored) {
+    if (deleted.count(FullName(one.migration)) != 0) continue;
+    BoardEntry& entry = entries[one.migration.id.value];
+    const auto old = board.migrations.find(one.migration.id.value);
+    if (old != board.migrations.end()) entry = old->second;
+    const bool newer_shown = old != board.migrations.end() && entry.stored.definition != nullptr &&
+                             entry.stored.migration.revision > one.migration.revision;
+    if (!newer_shown) entry.stored = one;
+  }
+  for (const auto& [id, entry] : board.migrations) {
+    if (entry.changed > asked) entries.emplace(id, entry);
+  }
+  board.migrations = std::move(entries);
 }
 
 absl::StatusOr<BoardEntry> Resolve(const BoardSnapshot& snapshot, const std::string& reference) {

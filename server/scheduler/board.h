@@ -114,6 +114,10 @@ class Board {
   std::int64_t next_listener_ ABSL_GUARDED_BY(listeners_mutex_) = 0;
 };
 
+// Puts what the store holds onto the board. The store was asked when the board had version `asked`: what this process registered, changed or
+// deleted since then is newer than `stored`, and stays.
+void ShowStored(const std::vector<StoredMigration>& stored, std::uint64_t asked, BoardSnapshot& board);
+
 // Finds a migration by `name`, `target/name`, version or file name (with or without .yaml). NOT_FOUND with up to five candidates;
 // INVALID_ARGUMENT when empty or ambiguous, with the candidates as target/name.
 absl::StatusOr<BoardEntry> Resolve(const BoardSnapshot& snapshot, const std::string& reference);

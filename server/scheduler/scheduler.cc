@@ -1,7 +1,6 @@
 #include "server/scheduler/scheduler.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -512,25 +511,7 @@ void Scheduler::Publish(absl::Time now) {
       board.as_of = snapshot_.as_of;
       board.read_at = snapshot_read_at_;
       board.freezes = snapshot_.freezes;
-      std::map<std::int64_t, BoardEntry> entries;
-      // What this process registered, or deleted, after it had asked the store is not in the snapshot, or still there.
-      for (const auto& [id, entry] : board.migrations) {
-        if (entry.changed > snapshot_asked_version_ && Find({id}) == nullptr) entries[id] = entry;
-      }
-      std::set<std::string> deleted;
-      for (auto gone = board.deleted.upper_bound(snapshot_asked_version_); gone != board.deleted.end(); ++gone) deleted.insert(gone->second);
-      for (const StoredMigration& stored : snapshot_.migrations) {
-        const std::int64_t id = stored.migration.id.value;
-        if (deleted.count(absl::StrCat(stored.migration.target, "/", stored.migration.name)) != 0) continue;
-        BoardEntry& entry = entries[id];
-        const auto old = board.migrations.find(id);
-        if (old != board.migrations.end()) entry = old->second;
-        // A mutation of this process may already be on the board, newer than this snapshot.
-        const bool newer_shown = old != board.migrations.end() && entry.stored.definition != nullptr &&
-                                 entry.stored.migration.revision > stored.migration.revision;
-        if (!newer_shown) entry.stored = stored;
-      }
-      board.migrations = std::move(entries);
+      ShowStored(snapshot_.migrations, snapshot_asked_version_, board);
     }
     for (auto& [id, entry] : board.migrations) {
       const auto work = live.find(id);
